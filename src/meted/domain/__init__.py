@@ -1,0 +1,1 @@
+"""What exists and its units: frozen values without behaviour to mock."""

@@ -1,0 +1,56 @@
+"""A deployment: a named checkpoint kept ready to answer, with its SLO and its wishes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meted.domain.units import DeploymentName, Micros, ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SLO:
+    """Targets for the 95th percentile: time to first token, and time per output token."""
+
+    ttft_p95: Micros
+    tpot_p95: Micros
+
+
+class Task(StrEnum):
+    """What a checkpoint does for a request."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A checkpoint by name, how many replicas are wanted, and what they owe their clients."""
+
+    name: DeploymentName
+    checkpoint: str
+    task: Task
+    replicas: int
+    slo: SLO
+    max_batch: int
+    max_queue: int
+
+
+class ReplicaStatus(StrEnum):
+    """Where a replica is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One running copy of a deployment."""
+
+    id: ReplicaId
+    deployment: DeploymentName
+    status: ReplicaStatus
+    threads: int
+    starts: int = 1
+    retry_at: Micros | None = None

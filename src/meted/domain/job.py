@@ -1,0 +1,99 @@
+"""A job: a finite piece of training, how it is to be run and how far it is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meted.domain.units import JobName, TenantName
+
+
+class Method(StrEnum):
+    """Which parameters a training job moves: low-rank adapters (Hu et al. 2021), or all of them."""
+
+    LORA = "lora"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """What a user asks of a training job.
+
+    steps counts optimizer steps; epochs passes over the training part; exactly one is given.
+    batch_tokens: tokens per optimizer step, or None for the whole training part in each step
+    (full-batch gradient descent). micro_batch: sequences per forward pass.
+    """
+
+    name: JobName
+    base: str
+    data: str
+    tenant: TenantName
+    method: Method = Method.LORA
+    optimizer: str = "adamw"
+    steps: int | None = None
+    epochs: float | None = None
+    learning_rate: float | None = None
+    sequence_tokens: int = 256
+    micro_batch: int = 2
+    batch_tokens: int | None = 2048
+    lora_rank: int = 16
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    held_out: float = 0.1
+    eval_every: int = 20
+    checkpoint_every: int = 20
+    seed: int = 0
+    precision: str = "auto"
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life. The last three are final."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    BACKOFF = "backoff"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL_JOB_STATUSES = frozenset({JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class TrainingPhase(StrEnum):
+    """What a trainer is busy with; evaluation and conversion cost device time too."""
+
+    LOADING = "loading"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CHECKPOINT = "checkpoint"
+    CONVERT = "convert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """How far a job is. Losses are mean nats per token; None until measured."""
+
+    step: int = 0
+    total_steps: int = 0
+    phase: TrainingPhase = TrainingPhase.LOADING
+    loss: float | None = None
+    tokens: int = 0
+    held_out_before: float | None = None
+    held_out: float | None = None
+    held_out_converted: float | None = None
+    checkpoint_step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A training job: what was asked, where it is, and why it ended if it failed."""
+
+    spec: TrainingSpec
+    status: JobStatus
+    progress: JobProgress = JobProgress()
+    pause_wanted: bool = False
+    cancel_wanted: bool = False
+    starts: int = 0
+    retry_at: int | None = None
+    error: str | None = None

@@ -1,0 +1,64 @@
+"""A line of the books: where a piece of device time, and its cost, went."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meted.domain.units import (
+    DeploymentName,
+    DeviceNanos,
+    JobName,
+    Micros,
+    NanoUSD,
+    RequestId,
+    TenantName,
+)
+
+
+class Kind(StrEnum):
+    """Every device-second bought is of exactly one kind."""
+
+    REQUEST = "request"
+    TRAINING = "training"
+    LOADING = "loading"
+    LOST = "lost"
+    OVERHEAD = "overhead"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a line is about; empty parts mean the house."""
+
+    kind: Kind
+    tenant: TenantName | None = None
+    deployment: DeploymentName | None = None
+    job: JobName | None = None
+    request: RequestId | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Device time and its cost on one account, in one interval.
+
+    A negative line corrects an earlier interval's line: the books append, they never edit.
+    """
+
+    account: Account
+    device_nanos: DeviceNanos
+    amount: NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A closed stretch of time on the wall clock: its lines add up to its capacity exactly."""
+
+    session: str
+    number: int
+    started: Micros
+    ended: Micros
+    devices: int
+    nano_usd_per_device_hour: NanoUSD
+    capacity_nanos: DeviceNanos
+    amount: NanoUSD
+    lines: tuple[Line, ...]

@@ -1,0 +1,26 @@
+"""Exact units. Money, time and tokens are integers everywhere inside Meted."""
+
+from typing import NewType
+
+Micros = NewType("Micros", int)
+"""Microseconds of wall time, or a moment on a clock in microseconds."""
+
+DeviceNanos = NewType("DeviceNanos", int)
+"""Nanoseconds for which one device was used (a device-second is 1e9 of them)."""
+
+NanoUSD = NewType("NanoUSD", int)
+"""Billionths of a US dollar."""
+
+Tokens = NewType("Tokens", int)
+Bytes = NewType("Bytes", int)
+
+DeploymentName = NewType("DeploymentName", str)
+ReplicaId = NewType("ReplicaId", str)
+JobName = NewType("JobName", str)
+RequestId = NewType("RequestId", str)
+TenantName = NewType("TenantName", str)
+
+MICROS_PER_SECOND = 1_000_000
+NANOS_PER_SECOND = 1_000_000_000
+NANOS_PER_MICRO = 1_000
+SECONDS_PER_HOUR = 3_600

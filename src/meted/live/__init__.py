@@ -1,0 +1,1 @@
+"""The real world: clocks, processes, engines, trainers and the durable store."""

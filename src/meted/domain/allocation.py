@@ -11,9 +11,9 @@ from meted.domain.units import DeploymentName, JobName, Micros
 class Harvest(StrEnum):
     """How a training job may use the devices of its allocation, from nothing to everything.
 
-    NONE: frozen. GAPS: runs only while no request is in flight. IDLE: runs always, in the operating
-    system's idle class, so that serving takes a core back at once. SHARE: runs as an equal of serving
-    on devices of its own.
+    NONE: frozen. GAPS: runs only while no request is in flight. IDLE: runs always, in the
+    operating system's idle class, so that serving takes a core back at once. SHARE: runs as an
+    equal of serving on devices of its own.
     """
 
     NONE = "none"

@@ -1,9 +1,21 @@
 """A step: one batch iteration of an engine, or one phase of a trainer; the meter's raw reading."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from meted.domain.request import FinishReason
 from meted.domain.units import DeviceNanos, Micros, RequestId, Tokens
+
+
+class TokenWork(Protocol):
+    """One request's part of a step, in whatever form it is carried (`StepShare`, or on a wire)."""
+
+    @property
+    def prefill_tokens(self) -> int: ...
+    @property
+    def decode_tokens(self) -> int: ...
+    @property
+    def context_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from meted.domain.job import Job
 from meted.domain.line import Interval
 from meted.domain.request import Outcome
 from meted.domain.units import DeploymentName, JobName, Micros, NanoUSD, RequestId, TenantName
+from meted.ledger.recovery import Suspended
 from meted.live.doors import Key
 
 
@@ -59,6 +60,26 @@ class Batch:
     losses: tuple[LossRow, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed:
+    """A session that did not end: its open interval, and what all its intervals left suspended.
+
+    interval is empty (no time, no lines) where the crash came right after a close.
+    """
+
+    interval: Interval
+    suspended: tuple[Suspended, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """Device time and cost of a job over all closed intervals."""
+
+    job: JobName
+    device_nanos: int
+    cost: NanoUSD
+
+
 class Store(Protocol):
     """Durable, exactly once. Blocking: the house calls it from a thread of its own."""
 
@@ -67,9 +88,11 @@ class Store(Protocol):
         `open` replaces the provisional interval of its session; closing it removes it."""
         ...
 
-    def open_intervals(self) -> Sequence[Interval]:
-        """Provisional intervals that a crash left behind."""
+    def crashed(self) -> Sequence[Crashed]:
+        """Sessions with an open interval, or with time on accounts that were never resolved."""
         ...
+
+    def job_totals(self) -> Sequence[Total]: ...
 
     def save_deployment(self, deployment: Deployment) -> None: ...
 

@@ -1,0 +1,1 @@
+"""The loop's pure heart: (state, event) -> (state, effects)."""

@@ -1,0 +1,161 @@
+"""What happened: all that control ever learns of a world. `now` is monotonic micros."""
+
+from dataclasses import dataclass
+
+from meted.domain.allocation import DeploymentDemand, JobDemand
+from meted.domain.deployment import Deployment
+from meted.domain.job import Job, JobProgress, TrainingSpec
+from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A deployment is wanted (new, or remembered from before a restart)."""
+
+    now: Micros
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undeployed:
+    """A deployment is no longer wanted."""
+
+    now: Micros
+    name: DeploymentName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaReady:
+    """A replica has loaded its weights."""
+
+    now: Micros
+    replica: ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaDrained:
+    """A draining replica has no request left."""
+
+    now: Micros
+    replica: ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaDied:
+    """A replica's process has ended; reason is a sentence if it gave one."""
+
+    now: Micros
+    replica: ReplicaId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmitted:
+    """A training job is wanted."""
+
+    now: Micros
+    spec: TrainingSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRemembered:
+    """A job from before a restart of the house; its process is gone."""
+
+    now: Micros
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobMoved:
+    """A trainer reports how far it is."""
+
+    now: Micros
+    name: JobName
+    progress: JobProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWaits:
+    """A trainer has made its work durable and waits, as it was told."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFinished:
+    """A trainer's checkpoint is registered."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGaveUp:
+    """A trainer says that it cannot go on, and why: a retry would not help."""
+
+    now: Micros
+    name: JobName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDied:
+    """A trainer's process has ended without a word, or after it was told to stop."""
+
+    now: Micros
+    name: JobName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseAsked:
+    """A user wants a job to wait."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeAsked:
+    """A user wants a paused job to go on."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAsked:
+    """A user wants a job to end without a result."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemandSeen:
+    """The world's demands at the end of a policy interval."""
+
+    now: Micros
+    deployments: tuple[DeploymentDemand, ...]
+    jobs: tuple[JobDemand, ...]
+
+
+Event = (
+    Deployed
+    | Undeployed
+    | ReplicaReady
+    | ReplicaDrained
+    | ReplicaDied
+    | JobSubmitted
+    | JobRemembered
+    | JobMoved
+    | JobWaits
+    | JobFinished
+    | JobGaveUp
+    | JobDied
+    | PauseAsked
+    | ResumeAsked
+    | CancelAsked
+    | DemandSeen
+)

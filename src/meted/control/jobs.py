@@ -1,0 +1,179 @@
+"""The life of a training job, as control sees it."""
+
+from dataclasses import replace
+from typing import assert_never
+
+from meted.control.effects import Effect, Explain, PauseJob, ResumeJob, SaveJob, StartJob, StopJob
+from meted.control.events import (
+    CancelAsked,
+    JobDied,
+    JobFinished,
+    JobGaveUp,
+    JobMoved,
+    JobRemembered,
+    JobSubmitted,
+    JobWaits,
+    PauseAsked,
+    ResumeAsked,
+)
+from meted.control.state import ControlError, ControlState
+from meted.domain.job import FINAL_JOB_STATUSES, Job, JobStatus
+from meted.domain.units import JobName, Micros
+
+JobEvent = (
+    JobSubmitted
+    | JobRemembered
+    | JobMoved
+    | JobWaits
+    | JobFinished
+    | JobGaveUp
+    | JobDied
+    | PauseAsked
+    | ResumeAsked
+    | CancelAsked
+)
+Step = tuple[ControlState, tuple[Effect, ...]]
+
+WITH_PROCESS = frozenset({JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSED})
+MOST_STARTS_WITHOUT_PROGRESS = 5
+FIRST_RETRY_US = 500_000
+
+
+def handle_job(state: ControlState, event: JobEvent) -> Step:
+    """What a job event makes of the state. Raises ControlError for a job that is not there."""
+    match event:
+        case JobSubmitted():
+            return _submitted(state, event)
+        case JobRemembered():
+            return _remembered(state, event.job)
+        case JobMoved():
+            return _moved(state, event)
+        case JobWaits():
+            job = _job(state, event.name)
+            return _put(state, replace(job, status=JobStatus.PAUSED))
+        case JobFinished():
+            job = _job(state, event.name)
+            return _put(state, replace(job, status=JobStatus.DONE, error=None))
+        case JobGaveUp():
+            job = _job(state, event.name)
+            return _put(state, replace(job, status=JobStatus.FAILED, error=event.reason))
+        case JobDied():
+            return _died(state, event)
+        case PauseAsked():
+            return _pause(state, event.name)
+        case ResumeAsked():
+            return _resume(state, event.name)
+        case CancelAsked():
+            return _cancel(state, event.name)
+        case _:
+            assert_never(event)
+
+
+def start_due_jobs(state: ControlState, now: Micros) -> Step:
+    """Start the jobs to which the plan gives devices and which have no process yet."""
+    effects: list[Effect] = []
+    for allocation in state.plan.jobs:
+        job = state.jobs.get(allocation.job)
+        if job is None or job.status not in (JobStatus.QUEUED, JobStatus.BACKOFF):
+            continue
+        if job.pause_wanted or (job.retry_at or 0) > now:
+            continue
+        job = replace(job, status=JobStatus.STARTING, starts=job.starts + 1, retry_at=None)
+        state, saved = _put(state, job)
+        effects += [*saved, StartJob(spec=job.spec, allocation=allocation)]
+    return state, tuple(effects)
+
+
+def _submitted(state: ControlState, event: JobSubmitted) -> Step:
+    name = event.spec.name
+    if name in state.jobs:
+        raise ControlError(
+            f"a job named {name!r} exists already and is {state.jobs[name].status}; "
+            "choose another --name"
+        )
+    return _put(state, Job(spec=event.spec, status=JobStatus.QUEUED))
+
+
+def _remembered(state: ControlState, job: Job) -> Step:
+    """After a restart no job has a process: unfinished ones queue again, paused ones wait."""
+    if job.status not in FINAL_JOB_STATUSES:
+        status = JobStatus.CANCELLED if job.cancel_wanted else JobStatus.QUEUED
+        job = replace(job, status=status, starts=0, retry_at=None)
+    return _put(state, job)
+
+
+def _moved(state: ControlState, event: JobMoved) -> Step:
+    job = _job(state, event.name)
+    if job.status in FINAL_JOB_STATUSES:
+        return state, ()
+    forward = event.progress.checkpoint_step > job.progress.checkpoint_step
+    moved = replace(
+        job,
+        status=JobStatus.RUNNING,
+        progress=event.progress,
+        starts=1 if forward else job.starts,
+    )
+    changed = forward or job.status is not JobStatus.RUNNING
+    state = replace(state, jobs={**state.jobs, event.name: moved})
+    return state, (SaveJob(job=moved),) if changed else ()
+
+
+def _died(state: ControlState, event: JobDied) -> Step:
+    job = state.jobs.get(event.name)
+    if job is None or job.status in FINAL_JOB_STATUSES:
+        return state, ()
+    if job.cancel_wanted:
+        return _put(state, replace(job, status=JobStatus.CANCELLED))
+    if job.pause_wanted:
+        return _put(state, replace(job, status=JobStatus.QUEUED))
+    if job.starts >= MOST_STARTS_WITHOUT_PROGRESS:
+        error = f"its process ended {job.starts} times without a new checkpoint: {event.reason}"
+        return _put(state, replace(job, status=JobStatus.FAILED, error=error))
+    pause = FIRST_RETRY_US * 2 ** max(0, job.starts - 1)
+    retry = replace(job, status=JobStatus.BACKOFF, retry_at=event.now + pause)
+    reason = (
+        f"{event.name}: its process ended ({event.reason}); it resumes from step "
+        f"{job.progress.checkpoint_step} in {pause / 1e6:.1f} s"
+    )
+    state, saved = _put(state, retry)
+    return state, (*saved, Explain(at=event.now, reason=reason))
+
+
+def _pause(state: ControlState, name: JobName) -> Step:
+    job = _unfinished(state, name, "pause")
+    state, saved = _put(state, replace(job, pause_wanted=True))
+    told = (PauseJob(name=name),) if job.status in WITH_PROCESS else ()
+    return state, (*saved, *told)
+
+
+def _resume(state: ControlState, name: JobName) -> Step:
+    job = _unfinished(state, name, "resume")
+    state, saved = _put(state, replace(job, pause_wanted=False))
+    told = (ResumeJob(name=name),) if job.status in WITH_PROCESS else ()
+    return state, (*saved, *told)
+
+
+def _cancel(state: ControlState, name: JobName) -> Step:
+    job = _unfinished(state, name, "cancel")
+    if job.status in WITH_PROCESS:
+        state, saved = _put(state, replace(job, cancel_wanted=True))
+        return state, (*saved, StopJob(name=name))
+    return _put(state, replace(job, status=JobStatus.CANCELLED, cancel_wanted=True))
+
+
+def _unfinished(state: ControlState, name: JobName, verb: str) -> Job:
+    job = _job(state, name)
+    if job.status in FINAL_JOB_STATUSES:
+        raise ControlError(f"cannot {verb} job {name!r}: it is {job.status} already")
+    return job
+
+
+def _job(state: ControlState, name: JobName) -> Job:
+    if name not in state.jobs:
+        known = ", ".join(state.jobs) or "none"
+        raise ControlError(f"no job is named {name!r}; there are: {known}")
+    return state.jobs[name]
+
+
+def _put(state: ControlState, job: Job) -> Step:
+    return replace(state, jobs={**state.jobs, job.spec.name: job}), (SaveJob(job=job),)

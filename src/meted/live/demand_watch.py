@@ -1,0 +1,129 @@
+"""What a deployment's clients want, as the policy will see it: counted on the hot path."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from meted.domain.allocation import DeploymentDemand, Harvest
+from meted.domain.deployment import Deployment
+from meted.domain.units import Micros
+from meted.live.doors import Usage
+from meted.live.wire import Share
+from meted.predict.arrivals import ArrivalForecast
+from meted.predict.serving import PRIOR_SLOWDOWN, Load, Slowdown, predict_serving, utilisation
+from meted.predict.step_time import StepCost, StepTimeFit, StepWork, step_micros, work_of
+
+FORGET = 0.05
+"""Weight of the newest request in the running means of prompt and answer length."""
+SLOWDOWN_FORGET = 0.02
+FULL_TRUST = 100
+"""Steps after which a measured slowdown counts fully against its prior."""
+CHUNK_TOKENS = 256
+RECENT_US = 60_000_000
+
+
+class DemandWatch:
+    """Arrivals, lengths, step times and latencies of one deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._arrivals = 0
+        self._forecast = ArrivalForecast()
+        self._prompt = 128.0
+        self._output = 64.0
+        self._tokens = 0
+        self._tokens_per_second = 0.0
+        self._steps = StepTimeFit()
+        self._slowdown: dict[Harvest, tuple[float, int]] = {}
+        self._last_departure: Micros | None = None
+        self._seen_requests = False
+        self.harvest = Harvest.NONE
+        self.seconds_per_request = 1.0
+        self.ttft: deque[tuple[Micros, int]] = deque(maxlen=2048)
+        self.tpot: deque[tuple[Micros, int]] = deque(maxlen=2048)
+        self.departures: deque[Micros] = deque(maxlen=4096)
+
+    @property
+    def cost(self) -> StepCost:
+        """The fitted cost of a step: it splits device time and predicts latencies."""
+        return self._steps.cost
+
+    def arrived(self) -> None:
+        """One request came."""
+        self._arrivals += 1
+
+    def stepped(self, shares: Sequence[Share], duration_us: int) -> None:
+        """One engine step was measured, beside whatever training did meanwhile."""
+        work = work_of(shares)
+        if self.harvest in (Harvest.NONE, Harvest.GAPS) or self._steps.samples < 32:
+            self._steps.observe(work, duration_us)
+        self._watch_slowdown(work, duration_us)
+        self._tokens += work.decode_tokens
+
+    def _watch_slowdown(self, work: StepWork, duration_us: int) -> None:
+        ratio = min(10.0, duration_us / max(1.0, step_micros(self.cost, work)))
+        mean, samples = self._slowdown.get(self.harvest, (ratio, 0))
+        weight = max(SLOWDOWN_FORGET, 1 / (samples + 1))
+        self._slowdown[self.harvest] = (mean + weight * (ratio - mean), samples + 1)
+
+    def first_token(self, ttft_us: int, now: Micros) -> None:
+        """A request got its first token."""
+        self.ttft.append((now, ttft_us))
+
+    def done(self, usage: Usage, gaps: Sequence[Micros], now: Micros, *, generated: bool) -> None:
+        """A request was answered to its end."""
+        if self._last_departure is not None:
+            between = (now - self._last_departure) / 1e6
+            self.seconds_per_request += 0.1 * (between - self.seconds_per_request)
+        self._last_departure = now
+        self.departures.append(now)
+        if generated:
+            weight = FORGET if self._seen_requests else 1.0
+            self._seen_requests = True
+            prefill = usage.prompt_tokens - usage.cached_tokens
+            self._prompt += weight * (prefill - self._prompt)
+            self._output += weight * (usage.completion_tokens - self._output)
+            if gaps:
+                self.tpot.append((now, sum(gaps) // len(gaps)))
+
+    def demand(
+        self, *, queued: int, running: int, replicas: int, elapsed_s: float, ahead_s: float
+    ) -> DeploymentDemand:
+        """The demand at the end of a policy interval of `elapsed_s` seconds."""
+        self._forecast = self._forecast.observe(self._arrivals, elapsed_s)
+        self._arrivals = 0
+        keep = math.exp2(-elapsed_s / 5)
+        self._tokens_per_second = (
+            keep * self._tokens_per_second + (1 - keep) * self._tokens / elapsed_s
+        )
+        self._tokens = 0
+        rate = self._forecast.rate(ahead_s)
+        rate = 0.0 if rate < 1e-3 else rate
+        load = Load(
+            arrivals_per_second=rate,
+            prompt_tokens=self._prompt,
+            output_tokens=max(1.0, self._output),
+            chunk_tokens=CHUNK_TOKENS,
+        )
+        return DeploymentDemand(
+            deployment=self._deployment.name,
+            replicas=replicas,
+            arrivals_per_second=rate,
+            queued=queued,
+            running=running,
+            utilisation=utilisation(self.cost, load),
+            tokens_per_second=self._tokens_per_second,
+            slo=self._deployment.slo,
+            predicted=tuple(
+                predict_serving(self.cost, load, self._slow(level))
+                for level in (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)
+            ),
+        )
+
+    def _slow(self, level: Harvest) -> Slowdown:
+        """Measured slowdown, mixed with the prior while there are few samples."""
+        prior = PRIOR_SLOWDOWN[level]
+        mean, samples = self._slowdown.get(level, (prior, 0))
+        trust = min(1.0, samples / FULL_TRUST)
+        factor = trust * max(1.0, mean) + (1 - trust) * prior
+        return Slowdown(harvest=level, factor=factor, samples=samples)

@@ -1,0 +1,386 @@
+"""The house: one process that serves, trains, decides and keeps the books."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from meted.control.effects import (
+    DrainReplica,
+    Effect,
+    Explain,
+    ForgetDeployment,
+    PauseJob,
+    PlaceJob,
+    PlaceReplicas,
+    ResumeJob,
+    SaveDeployment,
+    SaveJob,
+    StartJob,
+    StartReplica,
+    StopJob,
+    StopReplica,
+)
+from meted.control.events import (
+    DemandSeen,
+    Deployed,
+    Event,
+    JobRemembered,
+    ReplicaDied,
+    ReplicaDrained,
+    ReplicaReady,
+)
+from meted.control.handle import handle
+from meted.control.state import ControlState
+from meted.domain.deployment import Deployment, Task
+from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
+from meted.domain.line import Account, Interval, Kind
+from meted.domain.pool import Pool
+from meted.domain.units import DeploymentName, DeviceNanos, JobName, NanoUSD, ReplicaId
+from meted.ledger.recovery import recovered
+from meted.live.checkpoints import CheckpointRegistry
+from meted.live.clock import Clock
+from meted.live.doors import Key
+from meted.live.host import Host, Urgency, Worker, WorkerEnd, WorkerSpec
+from meted.live.jobs import Jobs, JobTotals
+from meted.live.metering import Metering, new_session
+from meted.live.serving import Serving
+from meted.live.store import Batch, Store
+from meted.live.timeline import Timeline
+from meted.live.wire import FromReplica, FromTrainer, Pause, Resume, Stop
+from meted.policy.protocol import Policy
+
+log = logging.getLogger(__name__)
+
+KEPT_DECISIONS = 200
+DRAIN_SECONDS = 10.0
+STOP_SECONDS = 30.0
+ENGINES = {Task.GENERATE: "openvino", Task.EMBED: "embedding"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseSettings:
+    """What a house is made with. engines: by deployment, instead of the engine of its task."""
+
+    pool: Pool
+    policy_name: str
+    policy: Policy
+    policy_interval_s: float = 1.0
+    books_interval_s: float = 2.0
+    books_flush_s: float = 0.25
+    checkpoints: Path
+    jobs: Path
+    engines: dict[DeploymentName, str]
+
+
+class House:
+    """Runs control's effects in the real world and tells control what came of them."""
+
+    def __init__(
+        self, *, settings: HouseSettings, store: Store, key_store: Store, host: Host
+    ) -> None:
+        self.settings = settings
+        self.clock = Clock()
+        self.started_at = self.clock.now()
+        self.registry = CheckpointRegistry(settings.checkpoints)
+        self.state = ControlState(pool=settings.pool, policy=settings.policy)
+        self.decisions: deque[tuple[float, str]] = deque(maxlen=KEPT_DECISIONS)
+        self.timeline_points = Timeline()
+        self.stopping = asyncio.Event()
+        self.stopping_asked = asyncio.Event()
+        self.url = ""
+        self.failed = False
+        self._store = store
+        self._key_store = key_store
+        self._host = host
+        self._keys: dict[str, Key | None] = {}
+        self._keys_version = -1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._workers: dict[ReplicaId, Worker] = {}
+        self._job_starts = 0
+        self._last_demand = self.clock.now()
+        _recover(store)
+        self._before = {
+            total.job: JobTotals(
+                device_nanos=DeviceNanos(total.device_nanos), cost=NanoUSD(total.cost)
+            )
+            for total in store.job_totals()
+        }
+        self.metering = Metering(
+            store=store,
+            pool=settings.pool,
+            clock=self.clock,
+            session=new_session(),
+            interval_s=settings.books_interval_s,
+            flush_s=settings.books_flush_s,
+        )
+        self.metering.on_close = self._interval_closed
+        self.jobs_live = Jobs(clock=self.clock, metering=self.metering, on_event=self.happen)
+        self.serving = Serving(
+            clock=self.clock,
+            metering=self.metering,
+            on_ready=lambda i: self.happen(ReplicaReady(now=self.clock.now(), replica=i)),
+            on_drained=lambda i: self.happen(ReplicaDrained(now=self.clock.now(), replica=i)),
+            on_traffic=self.jobs_live.traffic,
+        )
+
+    # The loop.
+
+    async def start(self, deployments: Sequence[Deployment]) -> None:
+        """Bring back what was remembered, add what is configured, and begin to decide."""
+        remembered = {one.name: one for one in self._store.deployments()}
+        for deployment in {**remembered, **{one.name: one for one in deployments}}.values():
+            if self.registry.has(deployment.checkpoint) or deployment.name in self.settings.engines:
+                self.happen(Deployed(now=self.clock.now(), deployment=deployment))
+            else:
+                self._explain(f"{deployment.name}: checkpoint {deployment.checkpoint!r} is gone")
+        for job in self._store.jobs():
+            progress, name = job.progress, job.spec.name
+            self.metering.losses[name] = list(self._store.losses(name))
+            self.jobs_live.add(job.spec, progress, self._before.get(job.spec.name, JobTotals()))
+            self.happen(JobRemembered(now=self.clock.now(), job=job))
+        self._loops = [self.spawn(self.metering.run()), self.spawn(self._decide_forever())]
+
+    def happen(self, event: Event) -> None:
+        """Something happened: let control say what follows, and do it.
+
+        Raises ControlError if the event asks for what cannot be.
+        """
+        self.state, effects = handle(self.state, event)
+        for effect in effects:
+            self._execute(effect)
+
+    async def _decide_forever(self) -> None:
+        while not self.stopping.is_set():
+            await asyncio.sleep(self.settings.policy_interval_s)
+            self.serving.expire()
+            self._watch_keys()
+            self.happen(self._demand())
+
+    def _demand(self) -> DemandSeen:
+        now = self.clock.now()
+        elapsed = max(1e-3, (now - self._last_demand) / 1e6)
+        self._last_demand = now
+        deployments = tuple(
+            served.watch.demand(
+                queued=len(served.queue),
+                running=served.running,
+                replicas=len(served.replicas),
+                elapsed_s=elapsed,
+                ahead_s=self.settings.policy_interval_s,
+            )
+            for served in self.serving.deployments.values()
+            if not served.closed
+        )
+        return DemandSeen(
+            now=now, deployments=deployments, jobs=self.jobs_live.demands(self.state.jobs)
+        )
+
+    def _execute(self, effect: Effect) -> None:
+        match effect:
+            case StartReplica():
+                self.spawn(self._start_replica(effect))
+            case PlaceReplicas(allocation=allocation):
+                for replica_id, worker in self._workers.items():
+                    known = self.state.replicas.get(replica_id)
+                    if known is not None and known.deployment == allocation.deployment:
+                        worker.place(allocation.devices, Urgency.NORMAL)
+            case DrainReplica(replica=replica):
+                self.serving.drain(replica)
+            case StopReplica(replica=replica):
+                if replica in self._workers:
+                    self._workers[replica].send(Stop())
+            case StartJob():
+                self.spawn(self._start_job(effect))
+            case PlaceJob(allocation=allocation):
+                self.jobs_live.place(allocation)
+                self._tell_watches()
+            case PauseJob(name=name):
+                self.jobs_live.tell(name, Pause())
+            case ResumeJob(name=name):
+                self.jobs_live.tell(name, Resume())
+            case StopJob(name=name):
+                self.jobs_live.tell(name, Stop())
+            case SaveDeployment(deployment=deployment):
+                self.serving.add_deployment(deployment)
+                self.remember(lambda: self._store.save_deployment(deployment))
+            case ForgetDeployment(name=name):
+                self.serving.remove_deployment(name)
+                self.remember(lambda: self._store.remove_deployment(name))
+            case SaveJob(job=job):
+                self.remember(lambda: self._store.save_job(job))
+            case Explain(reason=reason):
+                self._explain(reason)
+            case _:
+                assert_never(effect)
+
+    # Workers.
+
+    async def _start_replica(self, effect: StartReplica) -> None:
+        deployment, replica = effect.deployment, effect.replica
+        engine = self.settings.engines.get(deployment.name) or ENGINES[deployment.task]
+        folder = self.settings.checkpoints / deployment.checkpoint
+        spec = WorkerSpec(
+            id=replica.id,
+            arguments=(
+                *("-m", "meted.live.replica_worker", "--fd", "{fd}", "--engine", engine),
+                *("--folder", str(folder), "--threads", str(replica.threads)),
+                *("--max-batch", str(deployment.max_batch)),
+            ),
+            devices=effect.devices,
+            urgency=Urgency.NORMAL,
+            incoming=FromReplica,
+        )
+        name = deployment.name
+
+        def ended(end: WorkerEnd) -> None:
+            self._workers.pop(replica.id, None)
+            reason = self.serving.replica_ended(replica.id, name, end)
+            if not self.stopping.is_set():
+                now = self.clock.now()
+                self.happen(ReplicaDied(now=now, replica=replica.id, reason=reason))
+
+        worker = await self._host.start(
+            spec, lambda message: self.serving.receive(replica.id, name, message), ended
+        )
+        self._workers[replica.id] = worker
+        loading = Account(kind=Kind.LOADING, deployment=name)
+        self.metering.worker_started(replica.id, loading, worker.cpu_nanos)
+        self.serving.add_replica(replica.id, name, worker)
+
+    async def _start_job(self, effect: StartJob) -> None:
+        name, allocation = effect.spec.name, effect.allocation
+        self._job_starts += 1
+        worker_id = f"job-{name}-{self._job_starts}"
+        spec = WorkerSpec(
+            id=worker_id,
+            arguments=(
+                *("-m", "meted.live.training", "--fd", "{fd}"),
+                *("--spec", spec_json(effect.spec)),
+                *("--registry", str(self.settings.checkpoints)),
+                *("--workdir", str(self.settings.jobs / name)),
+                *("--threads", str(allocation.threads)),
+            ),
+            devices=allocation.devices,
+            urgency=Urgency.IDLE,
+            incoming=FromTrainer,
+        )
+
+        def ended(end: WorkerEnd) -> None:
+            self.jobs_live.ended(name, end, wanted=self.state.jobs[name].cancel_wanted)
+            self._tell_watches()
+
+        worker = await self._host.start(
+            spec, lambda message: self.jobs_live.receive(name, message), ended
+        )
+        self.jobs_live.started(name, worker, worker_id)
+        self.jobs_live.place(allocation)
+        self._tell_watches()
+
+    def _tell_watches(self) -> None:
+        """Step times measured from now on are beside training of this kind."""
+        for served in self.serving.deployments.values():
+            served.watch.harvest = self.jobs_live.training
+
+    # Small duties.
+
+    def _interval_closed(self, interval: Interval) -> None:
+        watches = [served.watch for served in self.serving.deployments.values()]
+        self.timeline_points.add(interval, watches, self.clock.now())
+
+    def _explain(self, reason: str) -> None:
+        self.decisions.append((self.clock.wall() / 1e6, reason))
+        log.info("%s", reason)
+
+    def worker_pid(self, replica: ReplicaId) -> int | None:
+        """The process of a replica, if it has one."""
+        worker = self._workers.get(replica)
+        return worker.pid if worker is not None else None
+
+    def losses(self, name: JobName) -> list[dict[str, Any]]:
+        """A job's loss curve over all sessions, JSON-ready, oldest first."""
+        return [asdict(row) for row in self.metering.losses.get(name, [])]
+
+    def remember(self, call: Callable[[], None]) -> None:
+        """Write to the store in the writer's thread, in order."""
+
+        async def write() -> None:
+            await self.metering.in_writer(call)
+
+        self.spawn(write())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run beside the loop; a failure ends the house, because silence would cost money."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_done)
+        return task
+
+    def _spawned_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the house stops because a part of it failed", exc_info=error)
+            self.failed = True
+            self.stopping_asked.set()
+
+    def find_key(self, secret: str) -> Key | None:
+        """The key behind a secret, from memory where it was asked for before."""
+        if secret not in self._keys:
+            if len(self._keys) > 10_000:
+                self._keys.clear()
+            self._keys[secret] = self._key_store.find_key(secret)
+        key = self._keys[secret]
+        return key if key is not None and not key.revoked else None
+
+    def _watch_keys(self) -> None:
+        version = self._key_store.version()
+        if version != self._keys_version:
+            self._keys_version = version
+            self._keys.clear()
+
+    async def stop(self) -> None:
+        """End in order: answer what runs, make training durable, close the books."""
+        self.serving.closing = True
+        await _until(lambda: self.serving.in_flight == 0, DRAIN_SECONDS)
+        self.stopping.set()
+        for name, job in self.state.jobs.items():
+            if job.status not in FINAL_JOB_STATUSES:
+                self.jobs_live.tell(name, Stop())
+        for worker in self._workers.values():
+            worker.send(Stop())
+        running = [job for job in self.jobs_live.live.values() if job.worker is not None]
+        await _until(
+            lambda: not self._workers and all(job.worker is None for job in running), STOP_SECONDS
+        )
+        for worker in [*self._workers.values(), *(j.worker for j in running if j.worker)]:
+            worker.kill()
+        await _until(lambda: not self._workers and all(job.worker is None for job in running), 5.0)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.metering.finish()
+
+
+def spec_json(spec: TrainingSpec) -> str:
+    """A training spec as JSON for a worker's command line."""
+    return json.dumps(asdict(spec))
+
+
+def _recover(store: Store) -> None:
+    """Close what an earlier session that crashed left open, before anything new is booked."""
+    closed = tuple(recovered(one.interval, one.suspended) for one in store.crashed())
+    if closed:
+        store.write(Batch(closed=closed))
+
+
+async def _until(true: Callable[[], bool], seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not true():
+                await asyncio.sleep(0.05)

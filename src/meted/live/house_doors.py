@@ -1,0 +1,344 @@
+"""The house as its doors see it: requests, deployments, jobs and reports."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from meted import __version__
+from meted.control.events import (
+    CancelAsked,
+    Deployed,
+    Event,
+    JobSubmitted,
+    PauseAsked,
+    ResumeAsked,
+    Undeployed,
+)
+from meted.control.state import ControlError
+from meted.domain.deployment import SLO, Deployment, ReplicaStatus, Task
+from meted.domain.job import TrainingSpec
+from meted.domain.line import Kind
+from meted.domain.request import EmbeddingPrompt
+from meted.domain.units import DeploymentName, DeviceNanos, JobName, Micros, NanoUSD, Tokens
+from meted.live.checkpoints import Checkpoint, CheckpointError
+from meted.live.doors import (
+    DeploymentGauges,
+    Finish,
+    HouseError,
+    Key,
+    ServedModel,
+    Submission,
+    Ticket,
+)
+from meted.live.house import House
+from meted.live.importing import import_checkpoint
+from meted.live.jobs import JobTotals, job_status_word
+from meted.live.training.spec import check_spec
+
+DEFAULT_SLO = SLO(ttft_p95=Micros(2_000_000), tpot_p95=Micros(200_000))
+DEFAULT_MAX_BATCH = 16
+DEFAULT_MAX_QUEUE = 64
+
+
+class HouseDoors:
+    """`Doors` over the real house."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    # Requests.
+
+    def authenticate(self, bearer: str) -> Key | None:
+        return self._house.find_key(bearer)
+
+    def submit(self, submission: Submission) -> Ticket:
+        deployment = self._house.state.deployments.get(submission.deployment)
+        if deployment is not None:
+            embeds = isinstance(submission.prompt, EmbeddingPrompt)
+            if embeds != (deployment.task is Task.EMBED):
+                raise _invalid(
+                    f"the model {submission.deployment!r} is for {deployment.task}; "
+                    f"use it through {_door(deployment.task)}",
+                    param="model",
+                )
+        return self._house.serving.submit(submission)
+
+    def models(self) -> Sequence[ServedModel]:
+        found: list[ServedModel] = []
+        for served in self._house.serving.deployments.values():
+            if served.closed:
+                continue
+            deployment = served.deployment
+            checkpoint = self._checkpoint(deployment.checkpoint)
+            context = checkpoint.context_tokens if checkpoint else served.context_tokens
+            found.append(
+                ServedModel(
+                    name=deployment.name,
+                    task=deployment.task,
+                    checkpoint=deployment.checkpoint,
+                    base=checkpoint.base if checkpoint else None,
+                    context_tokens=Tokens(served.context_tokens or context),
+                    created=checkpoint.created if checkpoint else 0,
+                    ready_replicas=sum(1 for r in served.replicas.values() if r.ready),
+                )
+            )
+        return found
+
+    def _checkpoint(self, name: str) -> Checkpoint | None:
+        try:
+            return self._house.registry.get(name)
+        except CheckpointError:
+            return None
+
+    def gauges(self) -> Sequence[DeploymentGauges]:
+        return [
+            DeploymentGauges(
+                name=served.deployment.name,
+                running=served.running,
+                waiting=len(served.queue),
+                cache_usage=max((r.cache_usage for r in served.replicas.values()), default=0.0),
+                prompt_tokens=Tokens(served.prompt_tokens),
+                cached_tokens=Tokens(served.cached_tokens),
+                completion_tokens=Tokens(served.completion_tokens),
+            )
+            for served in self._house.serving.deployments.values()
+        ]
+
+    def take_finishes(self) -> Sequence[Finish]:
+        return self._house.serving.take_finishes()
+
+    def usage_totals(self) -> dict[str, tuple[DeviceNanos, NanoUSD]]:
+        return {str(kind): total for kind, total in self._house.metering.totals.items()}
+
+    def ready(self) -> bool:
+        house = self._house
+        return not house.serving.closing and all(
+            any(replica.ready for replica in served.replicas.values())
+            for served in house.serving.deployments.values()
+        )
+
+    # Deployments.
+
+    async def checkpoints(self) -> list[dict[str, Any]]:
+        deployed: dict[str, list[str]] = {}
+        for deployment in self._house.state.deployments.values():
+            deployed.setdefault(deployment.checkpoint, []).append(deployment.name)
+        return [
+            {
+                **asdict(one),
+                "folder": str(one.folder),
+                "deployments": deployed.get(one.name, []),
+            }
+            for one in self._house.registry.list()
+        ]
+
+    async def deploy(
+        self, *, name: str, checkpoint: str, path: str | None, replicas: int
+    ) -> dict[str, Any]:
+        house = self._house
+        if replicas < 1:
+            raise _invalid(f"replicas is {replicas}, expected 1 or more", param="replicas")
+        if name in house.state.deployments:
+            raise HouseError(
+                f"a deployment named {name!r} runs already; undeploy it first",
+                status=409,
+                type="invalid_request_error",
+                param="name",
+            )
+        if path is not None or not house.registry.has(checkpoint):
+            await import_checkpoint(
+                metering=house.metering,
+                folder=house.settings.checkpoints,
+                name=checkpoint,
+                path=None if path is None else str(Path(path).absolute()),
+                on_progress=lambda text: None,
+            )
+        found = house.registry.get(checkpoint)
+        deployment = Deployment(
+            name=DeploymentName(name),
+            checkpoint=checkpoint,
+            task=found.task,
+            replicas=replicas,
+            slo=DEFAULT_SLO,
+            max_batch=DEFAULT_MAX_BATCH,
+            max_queue=DEFAULT_MAX_QUEUE,
+        )
+        self._happen(Deployed(now=house.clock.now(), deployment=deployment))
+        return {"name": name, "checkpoint": checkpoint, "replicas": replicas, "status": "starting"}
+
+    async def undeploy(self, name: str) -> dict[str, Any]:
+        self._happen(
+            Undeployed(now=self._house.clock.now(), name=DeploymentName(name)), missing=404
+        )
+        return {"name": name, "status": "draining"}
+
+    # Jobs.
+
+    async def train(self, spec: TrainingSpec) -> dict[str, Any]:
+        house = self._house
+        try:
+            check_spec(spec)
+            base = house.registry.get(spec.base)
+        except (ValueError, CheckpointError) as error:
+            raise _invalid(str(error), param=None) from error
+        if base.task is not Task.GENERATE:
+            raise _invalid(
+                f"{spec.base!r} is for {base.task}; a checkpoint that generates is expected",
+                param="base",
+            )
+        if spec.name not in house.state.jobs and house.registry.has(spec.name):
+            raise HouseError(
+                f"a checkpoint named {spec.name!r} exists already; choose another name",
+                status=409,
+                type="invalid_request_error",
+                param="name",
+            )
+        self._happen(JobSubmitted(now=house.clock.now(), spec=spec), conflict=409)
+        job = house.state.jobs[spec.name]
+        house.jobs_live.add(spec, job.progress, JobTotals())
+        return self.job(spec.name)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return [self._job(name) for name in self._house.state.jobs]
+
+    def job(self, name: JobName) -> dict[str, Any]:
+        if name not in self._house.state.jobs:
+            known = ", ".join(self._house.state.jobs) or "none"
+            raise HouseError(
+                f"no job is named {name!r}; there are: {known}",
+                status=404,
+                type="invalid_request_error",
+                param="name",
+            )
+        return {**self._job(name), "losses": self._house.losses(name)}
+
+    def _job(self, name: JobName) -> dict[str, Any]:
+        house = self._house
+        job, live = house.state.jobs[name], house.jobs_live.live[name]
+        progress, totals = live.progress, house.jobs_live.totals(name)
+        left = max(0, progress.total_steps - progress.step) * live.nanos_per_step
+        price = house.settings.pool.price.nano_usd_per_device_hour
+        running = live.worker is not None
+        return {
+            "name": name,
+            "status": job_status_word(job),
+            "base": job.spec.base,
+            "method": job.spec.method,
+            "optimizer": job.spec.optimizer,
+            "tenant": job.spec.tenant,
+            "step": progress.step,
+            "total_steps": progress.total_steps,
+            "phase": progress.phase,
+            "loss": progress.loss,
+            "held_out_before": progress.held_out_before,
+            "held_out": progress.held_out,
+            "held_out_converted": progress.held_out_converted,
+            "tokens": progress.tokens,
+            "tokens_per_second": live.tokens_per_second if running else 0.0,
+            "device_seconds": totals.device_nanos / 1e9,
+            "cost_nano_usd": totals.cost,
+            "cost_to_finish_nano_usd": round(left * price / 3_600_000_000_000),
+            "checkpoint_step": progress.checkpoint_step,
+            "pid": live.worker.pid if live.worker is not None else None,
+            "error": job.error,
+        }
+
+    async def control_job(self, name: JobName, verb: str) -> dict[str, Any]:
+        events = {"pause": PauseAsked, "resume": ResumeAsked, "cancel": CancelAsked}
+        if verb not in events:
+            raise _invalid(f"cannot {verb!r} a job; expected pause, resume or cancel", param="verb")
+        self.job(name)
+        self._happen(events[verb](now=self._house.clock.now(), name=name), conflict=409)
+        return self.job(name)
+
+    def _happen(self, event: Event, *, missing: int = 400, conflict: int | None = None) -> None:
+        try:
+            self._house.happen(event)
+        except ControlError as error:
+            raise HouseError(
+                str(error), status=conflict or missing, type="invalid_request_error", param="name"
+            ) from error
+
+    # Reports.
+
+    def status(self) -> dict[str, Any]:
+        house = self._house
+        pool, plan = house.settings.pool, house.state.plan
+        return {
+            "version": __version__,
+            "url": house.url,
+            "uptime_s": (house.clock.now() - house.started_at) / 1e6,
+            "pool": {
+                "devices": list(pool.indices),
+                "price_usd_per_device_hour": dollars(pool.price.nano_usd_per_device_hour),
+            },
+            "policy": {"name": house.settings.policy_name},
+            "deployments": [self._deployment(name) for name in house.state.deployments],
+            "jobs": self.jobs(),
+            "plan": {
+                "replicas": [asdict(one) for one in plan.replicas],
+                "jobs": [asdict(one) for one in plan.jobs],
+            },
+            "decisions": [
+                {"at": at, "reason": reason} for at, reason in list(house.decisions)[-20:]
+            ],
+            "books": {"intervals": house.metering.meter.number, "session": house.metering.session},
+        }
+
+    def _deployment(self, name: DeploymentName) -> dict[str, Any]:
+        house = self._house
+        deployment = house.state.deployments[name]
+        served = house.serving.deployments[name]
+        return {
+            "name": name,
+            "checkpoint": deployment.checkpoint,
+            "task": deployment.task,
+            "replicas": [
+                {
+                    "id": replica.id,
+                    "status": replica.status,
+                    "pid": house.worker_pid(replica.id),
+                    "threads": replica.threads,
+                }
+                for replica in house.state.replicas.values()
+                if replica.deployment == name and replica.status is not ReplicaStatus.GONE
+            ],
+            "running": served.running,
+            "waiting": len(served.queue),
+        }
+
+    def timeline(self) -> dict[str, Any]:
+        house = self._house
+        return {
+            "interval_s": house.settings.books_interval_s,
+            "points": house.timeline_points.points,
+            "totals": {
+                str(kind): {
+                    "device_seconds": house.metering.totals[kind][0] / 1e9,
+                    "nano_usd": house.metering.totals[kind][1],
+                }
+                for kind in Kind
+            },
+            "jobs": [
+                {**self._job(name), "losses": house.losses(name)} for name in house.state.jobs
+            ],
+        }
+
+    def request_shutdown(self) -> None:
+        self._house.stopping_asked.set()
+
+
+def dollars(nano: int) -> str:
+    """Nano-USD as an exact decimal number of dollars."""
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    whole, part = divmod(nano, 1_000_000_000)
+    return f"{sign}{whole}.{part:09d}".rstrip("0").rstrip(".") if part else f"{sign}{whole}"
+
+
+def _door(task: Task) -> str:
+    return "/v1/embeddings" if task is Task.EMBED else "/v1/chat/completions or /v1/completions"
+
+
+def _invalid(message: str, *, param: str | None) -> HouseError:
+    return HouseError(message, status=400, type="invalid_request_error", param=param)

@@ -1,0 +1,495 @@
+"""The hot path: requests wait, are routed to replicas, metered step by step, and answered."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from meted.domain.deployment import Deployment
+from meted.domain.line import Account, Kind
+from meted.domain.request import EmbeddingPrompt, EngineRequest, FinishReason, Outcome
+from meted.domain.units import DeploymentName, DeviceNanos, Micros, ReplicaId, RequestId, Tokens
+from meted.ledger.attribution import split_step
+from meted.ledger.meter import IN_PROGRESS
+from meted.ledger.recovery import lost
+from meted.live.clock import Clock
+from meted.live.demand_watch import DemandWatch
+from meted.live.doors import (
+    Begun,
+    Delta,
+    Ended,
+    Finish,
+    HouseError,
+    Submission,
+    Usage,
+    Vectors,
+)
+from meted.live.host import Worker, WorkerEnd
+from meted.live.metering import Metering
+from meted.live.store import RequestRow
+from meted.live.tickets import LiveRequest, LiveTicket
+from meted.live.wire import Admitted, Cancel, Failed, Output, Ready, Rejected, Stepped, to_add
+from meted.policy.admission import admit
+from meted.policy.routing import least_loaded
+
+MOST_ATTEMPTS = 2
+QUEUE_TIMEOUT_US = 120_000_000
+
+
+class ServedReplica:
+    """One replica as the hot path sees it."""
+
+    def __init__(self, replica_id: ReplicaId, worker: Worker, deployment: Deployment) -> None:
+        self.id = replica_id
+        self.worker = worker
+        self.deployment = deployment
+        self.max_batch = 0
+        self.ready = False
+        self.draining = False
+        self.cache_usage = 0.0
+        self.failure: str | None = None
+        self.running: dict[RequestId, LiveRequest] = {}
+
+
+class ServedDeployment:
+    """One deployment as the hot path sees it: its queue, its replicas, what it has done."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.context_tokens = Tokens(0)
+        self.queue: deque[LiveRequest] = deque()
+        self.replicas: dict[ReplicaId, ServedReplica] = {}
+        self.watch = DemandWatch(deployment)
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.completion_tokens = 0
+        self.overhead = Account(kind=Kind.OVERHEAD, deployment=deployment.name)
+        self.closed = False
+
+    @property
+    def running(self) -> int:
+        """Requests that are on a replica now."""
+        return sum(len(replica.running) for replica in self.replicas.values())
+
+
+class Serving:
+    """All deployments and all requests under way."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        metering: Metering,
+        on_ready: Callable[[ReplicaId], None],
+        on_drained: Callable[[ReplicaId], None],
+        on_traffic: Callable[[bool], None],
+    ) -> None:
+        self._clock = clock
+        self._metering = metering
+        self._on_ready = on_ready
+        self._on_drained = on_drained
+        self._on_traffic = on_traffic
+        self._in_flight = 0
+        self._finishes: list[Finish] = []
+        self.deployments: dict[DeploymentName, ServedDeployment] = {}
+        self.closing = False
+
+    @property
+    def in_flight(self) -> int:
+        """Requests accepted and not ended."""
+        return self._in_flight
+
+    def take_finishes(self) -> Sequence[Finish]:
+        """Requests ended since the last call."""
+        finishes, self._finishes = self._finishes, []
+        return finishes
+
+    # Requests.
+
+    def submit(self, submission: Submission) -> LiveTicket:
+        """Take a request in. Raises HouseError as `Doors.submit` says."""
+        served = self._admit(submission)
+        now = self._clock.now()
+        account = Account(
+            kind=Kind.REQUEST,
+            tenant=submission.tenant,
+            deployment=submission.deployment,
+            request=submission.request_id,
+        )
+        request = LiveRequest(submission=submission, account=account, arrived=now)
+        ticket = LiveTicket(lambda: self._cancel(request))
+        request.ticket = ticket
+        self._in_flight += 1
+        if self._in_flight == 1:
+            self._on_traffic(True)
+        served.watch.arrived()
+        served.queue.append(request)
+        self._dispatch(served)
+        return ticket
+
+    def _admit(self, submission: Submission) -> ServedDeployment:
+        served = self.deployments.get(submission.deployment)
+        if served is None or served.closed:
+            known = ", ".join(n for n, s in self.deployments.items() if not s.closed) or "none"
+            raise HouseError(
+                f"the model {submission.deployment!r} does not exist; there are: {known}",
+                status=404,
+                type="invalid_request_error",
+                param="model",
+                code="model_not_found",
+            )
+        if self.closing:
+            raise HouseError(
+                "the house is shutting down; try again in a moment",
+                status=503,
+                type="server_error",
+                retry_after_s=10,
+            )
+        refusal = admit(
+            queued=len(served.queue),
+            limit=served.deployment.max_queue,
+            seconds_per_request=served.watch.seconds_per_request,
+        )
+        if refusal is not None:
+            raise HouseError(
+                f"the queue of {submission.deployment!r} is full: {refusal.queued} of "
+                f"{refusal.limit} places taken; try again in {refusal.retry_after_s} s",
+                status=503,
+                type="server_error",
+                code="queue_full",
+                retry_after_s=refusal.retry_after_s,
+            )
+        return served
+
+    def _dispatch(self, served: ServedDeployment) -> None:
+        open_replicas = [r for r in served.replicas.values() if r.ready and not r.draining]
+        while served.queue and open_replicas:
+            index = least_loaded(
+                [len(replica.running) for replica in open_replicas],
+                limit=served.deployment.max_batch,
+            )
+            if index is None:
+                return
+            request, replica = served.queue.popleft(), open_replicas[index]
+            request.replica = replica.id
+            request.attempts += 1
+            request.dispatched = self._clock.now()
+            submission = request.submission
+            replica.running[submission.request_id] = request
+            replica.worker.send(
+                to_add(
+                    EngineRequest(
+                        request_id=submission.request_id,
+                        prompt=submission.prompt,
+                        sampling=submission.sampling,
+                    )
+                )
+            )
+
+    def _cancel(self, request: LiveRequest) -> None:
+        if request.ended or request.cancelled:
+            return
+        request.cancelled = True
+        served = self.deployments[request.submission.deployment]
+        replica = served.replicas.get(request.replica) if request.replica else None
+        if replica is None:
+            served.queue.remove(request)
+            self._end(served, request, Outcome.CANCELLED, FinishReason.CANCELLED)
+        else:
+            replica.worker.send(Cancel(request.submission.request_id))
+
+    def expire(self) -> None:
+        """End the requests that have waited too long for a replica."""
+        limit = self._clock.now() - QUEUE_TIMEOUT_US
+        for served in self.deployments.values():
+            while served.queue and served.queue[0].arrived < limit:
+                request = served.queue.popleft()
+                waited = QUEUE_TIMEOUT_US // 1_000_000
+                self._end(
+                    served,
+                    request,
+                    Outcome.EXPIRED,
+                    None,
+                    error=f"no replica of {served.deployment.name!r} was free for {waited} s",
+                )
+
+    # Deployments and replicas.
+
+    def add_deployment(self, deployment: Deployment) -> None:
+        """Take requests for a deployment from now on."""
+        draining = self.deployments.get(deployment.name)
+        served = ServedDeployment(deployment)
+        if draining is not None:
+            served.replicas = draining.replicas
+        self.deployments[deployment.name] = served
+
+    def remove_deployment(self, name: DeploymentName) -> None:
+        """Take no more requests; those that wait fail, those on replicas finish."""
+        served = self.deployments[name]
+        served.closed = True
+        while served.queue:
+            self._end(
+                served,
+                served.queue.popleft(),
+                Outcome.FAILED,
+                None,
+                error=f"{name!r} was undeployed",
+            )
+        if not served.replicas:
+            del self.deployments[name]
+
+    def add_replica(self, replica_id: ReplicaId, name: DeploymentName, worker: Worker) -> None:
+        """A replica's process has started; it takes requests once it is ready."""
+        served = self.deployments[name]
+        served.replicas[replica_id] = ServedReplica(replica_id, worker, served.deployment)
+
+    def drain(self, replica_id: ReplicaId) -> None:
+        """Send it no new request; `on_drained` when it has none left."""
+        for served in self.deployments.values():
+            replica = served.replicas.get(replica_id)
+            if replica is not None:
+                replica.draining = True
+                if not replica.running:
+                    self._on_drained(replica_id)
+
+    def receive(self, replica_id: ReplicaId, name: DeploymentName, message: object) -> None:
+        """A replica's message."""
+        served = self.deployments[name]
+        replica = served.replicas[replica_id]
+        match message:
+            case Stepped():
+                self._stepped(served, replica, message)
+            case Admitted(request_id=request_id, prompt_tokens=prompt_tokens):
+                request = replica.running.get(RequestId(request_id))
+                if request is not None:
+                    request.prompt_tokens = prompt_tokens
+                    self._tell(request, Begun(prompt_tokens=Tokens(prompt_tokens)))
+            case Rejected():
+                self._rejected(served, replica, message)
+            case Ready():
+                self._ready(served, replica, message)
+            case Failed(message=reason):
+                replica.failure = reason
+            case _:
+                raise TypeError(f"replica {replica_id!r} sent {message!r}, expected FromReplica")
+
+    def _ready(self, served: ServedDeployment, replica: ServedReplica, message: Ready) -> None:
+        name = served.deployment.name
+        loading = Account(kind=Kind.LOADING, deployment=name)
+        meter = self._metering.meter
+        meter.cover(replica.id, DeviceNanos(message.cpu_ns), loading)
+        meter.turn(replica.id, Account(kind=Kind.REQUEST, deployment=name, note=IN_PROGRESS))
+        replica.ready = True
+        replica.max_batch = message.max_batch
+        served.context_tokens = Tokens(message.context_tokens)
+        self._on_ready(replica.id)
+        self._dispatch(served)
+
+    def _rejected(
+        self, served: ServedDeployment, replica: ServedReplica, message: Rejected
+    ) -> None:
+        request = replica.running.pop(RequestId(message.request_id), None)
+        if request is None:
+            return
+        self._tell(
+            request,
+            HouseError(
+                message.message,
+                status=400,
+                type="invalid_request_error",
+                param=message.param,
+                code=message.code,
+            ),
+        )
+        self._end(served, request, Outcome.FAILED, None, error=message.message)
+        self._dispatch(served)
+
+    def _stepped(self, served: ServedDeployment, replica: ServedReplica, message: Stepped) -> None:
+        now = self._clock.now()
+        replica.cache_usage = message.cache_usage
+        self._charge(served, replica, message)
+        for share in message.shares:
+            request = replica.running.get(RequestId(share.request_id))
+            if request is None:
+                continue
+            request.cached_tokens += share.cached_tokens
+            served.cached_tokens += share.cached_tokens
+            served.prompt_tokens += share.prefill_tokens + share.cached_tokens
+            if share.decode_tokens:
+                served.completion_tokens += share.decode_tokens
+                request.completion_tokens += share.decode_tokens
+                if request.first_token is None:
+                    request.first_token = now
+                    served.watch.first_token(now - request.arrived, now)
+                elif request.last_token is not None:
+                    request.gaps.append(Micros(now - request.last_token))
+                request.last_token = now
+        freed = False
+        for output in message.outputs:
+            request = replica.running.get(RequestId(output.request_id))
+            if request is not None:
+                freed |= self._output(served, replica, request, output)
+        if freed:
+            self._dispatch(served)
+            if replica.draining and not replica.running:
+                self._on_drained(replica.id)
+
+    def _charge(self, served: ServedDeployment, replica: ServedReplica, message: Stepped) -> None:
+        meter = self._metering.meter
+        until = DeviceNanos(message.cpu_end_ns)
+        fresh = DeviceNanos(until - meter.covered(replica.id))
+        if fresh <= 0:
+            return
+        if not message.shares:
+            meter.cover(replica.id, until, served.overhead)
+            return
+        parts: dict[Account, DeviceNanos] = {}
+        split = split_step(fresh, message.shares, served.watch.cost)
+        for share, nanos in zip(message.shares, split, strict=True):
+            request = replica.running.get(RequestId(share.request_id))
+            account = request.account if request is not None else served.overhead
+            parts[account] = DeviceNanos(parts.get(account, 0) + nanos)
+        meter.charge(replica.id, until, parts)
+        served.watch.stepped(message.shares, message.duration_us)
+
+    def _output(
+        self,
+        served: ServedDeployment,
+        replica: ServedReplica,
+        request: LiveRequest,
+        output: Output,
+    ) -> bool:
+        """Hand an output to its client; True if that ended the request."""
+        if output.embeddings:
+            self._tell(request, Vectors(embeddings=output.embeddings))
+        elif output.text:
+            completed = Tokens(request.completion_tokens)
+            self._tell(request, Delta(text=output.text, completion_tokens=completed))
+        if output.finish_reason is None:
+            return False
+        del replica.running[request.submission.request_id]
+        cancelled = output.finish_reason is FinishReason.CANCELLED
+        outcome = Outcome.CANCELLED if cancelled else Outcome.DONE
+        self._end(served, request, outcome, output.finish_reason)
+        return True
+
+    def replica_ended(self, replica_id: ReplicaId, name: DeploymentName, end: WorkerEnd) -> str:
+        """A replica has died: its requests are retried unseen or fail. Returns the reason."""
+        served = self.deployments[name]
+        replica = served.replicas.pop(replica_id)
+        dead = Account(kind=Kind.LOST, deployment=name)
+        kind = dead if replica.ready else Account(kind=Kind.LOADING, deployment=name)
+        self._metering.worker_ended(replica_id, end.cpu_nanos, kind)
+        reason = replica.failure or end.reason
+        retried: list[LiveRequest] = []
+        for request in replica.running.values():
+            request.replica = None
+            unseen = request.completion_tokens == 0 and request.attempts < MOST_ATTEMPTS
+            if request.cancelled:
+                self._end(served, request, Outcome.CANCELLED, FinishReason.CANCELLED)
+            elif unseen and not self.closing and not replica.draining:
+                self._lose(request)
+                retried.append(request)
+            else:
+                self._end(
+                    served,
+                    request,
+                    Outcome.FAILED,
+                    None,
+                    error=f"the replica that answered died ({reason}); nothing is charged, retry",
+                )
+        served.queue.extendleft(reversed(retried))
+        self._dispatch(served)
+        if served.closed and not served.replicas:
+            del self.deployments[name]
+        return reason
+
+    # The end of a request.
+
+    def _lose(self, request: LiveRequest) -> None:
+        """What an attempt used is lost; the tenant does not pay for it."""
+        self._metering.meter.move(request.account, lost(request.account))
+        request.prompt_tokens = request.cached_tokens = 0
+
+    def _end(
+        self,
+        served: ServedDeployment,
+        request: LiveRequest,
+        outcome: Outcome,
+        finish_reason: FinishReason | None,
+        *,
+        error: str | None = None,
+    ) -> None:
+        assert not request.ended
+        request.ended = True
+        if outcome in (Outcome.FAILED, Outcome.EXPIRED):
+            self._lose(request)
+        now = self._clock.now()
+        meter = self._metering.meter
+        usage = Usage(
+            prompt_tokens=Tokens(request.prompt_tokens),
+            cached_tokens=Tokens(request.cached_tokens),
+            completion_tokens=Tokens(request.completion_tokens),
+            device_nanos=meter.used(request.account),
+            cost=meter.cost(request.account),
+        )
+        meter.settle(request.account)
+        meter.settle(lost(request.account))
+        self._tell(
+            request,
+            Ended(outcome=outcome, finish_reason=finish_reason, usage=usage, error=error),
+        )
+        self._record(served, request, outcome, finish_reason, usage, now)
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._on_traffic(False)
+
+    def _record(
+        self,
+        served: ServedDeployment,
+        request: LiveRequest,
+        outcome: Outcome,
+        finish_reason: FinishReason | None,
+        usage: Usage,
+        now: Micros,
+    ) -> None:
+        ttft = None if request.first_token is None else request.first_token - request.arrived
+        if outcome is Outcome.DONE:
+            embedding = isinstance(request.submission.prompt, EmbeddingPrompt)
+            served.watch.done(usage, request.gaps, now, generated=not embedding)
+        self._finishes.append(
+            Finish(
+                deployment=served.deployment.name,
+                outcome=outcome,
+                finish_reason=finish_reason,
+                queue_us=(
+                    None
+                    if request.dispatched is None
+                    else Micros(request.dispatched - request.arrived)
+                ),
+                ttft_us=None if ttft is None else Micros(ttft),
+                e2e_us=Micros(now - request.arrived),
+                inter_token_us=tuple(request.gaps),
+            )
+        )
+        submission = request.submission
+        self._metering.request_ended(
+            RequestRow(
+                request_id=submission.request_id,
+                tenant=submission.tenant,
+                key_id=submission.key_id,
+                deployment=submission.deployment,
+                arrived=self._clock.wall(request.arrived),
+                ended=self._clock.wall(now),
+                outcome=outcome,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                completion_tokens=usage.completion_tokens,
+                ttft_us=ttft,
+                device_nanos=usage.device_nanos,
+                cost=usage.cost,
+            )
+        )
+
+    @staticmethod
+    def _tell(request: LiveRequest, event: Begun | Delta | Vectors | Ended | HouseError) -> None:
+        if request.ticket is not None:
+            request.ticket.put(event)

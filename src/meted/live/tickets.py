@@ -1,0 +1,68 @@
+"""A request on its way through the house, and the events that its client is owed."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meted.domain.line import Account
+from meted.domain.units import Micros, ReplicaId
+from meted.live.doors import Ended, HouseError, RequestEvent, Submission
+
+
+class LiveTicket:
+    """The client's end: events in order, `Ended` last. One reader."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._events: deque[RequestEvent | HouseError] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._cancel = cancel
+        self._over = False
+
+    def put(self, event: RequestEvent | HouseError) -> None:
+        """The house has news for the client."""
+        if self._over:
+            return
+        self._over = isinstance(event, Ended | HouseError)
+        self._events.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> RequestEvent:
+        while not self._events:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._take()
+
+    def next_nowait(self) -> RequestEvent | None:
+        return self._take() if self._events else None
+
+    def cancel(self) -> None:
+        self._cancel()
+
+    def _take(self) -> RequestEvent:
+        event = self._events.popleft()
+        if isinstance(event, HouseError):
+            raise event
+        return event
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LiveRequest:
+    """What the house knows of a request until it has ended. Times are monotonic micros."""
+
+    submission: Submission
+    account: Account
+    arrived: Micros
+    ticket: LiveTicket | None = None
+    replica: ReplicaId | None = None
+    attempts: int = 0
+    dispatched: Micros | None = None
+    first_token: Micros | None = None
+    last_token: Micros | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    gaps: list[Micros] = field(default_factory=list[Micros])
+    cancelled: bool = False
+    ended: bool = False

@@ -1,0 +1,1 @@
+"""R = f(M, C): from the models' demand and the pool to an allocation."""

@@ -35,7 +35,9 @@ class LiveTicket:
         return self._take()
 
     def next_nowait(self) -> RequestEvent | None:
-        return self._take() if self._events else None
+        if not self._events or isinstance(self._events[0], HouseError):
+            return None
+        return self._take()
 
     def cancel(self) -> None:
         self._cancel()

@@ -1,0 +1,1 @@
+"""The page: the house at a glance, from the same admin doors that the CLI uses."""

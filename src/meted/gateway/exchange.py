@@ -1,0 +1,204 @@
+"""One HTTP exchange without a framework: headers read once, few writes, a watch on the client."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from types import TracebackType
+
+from starlette.types import Message, Receive, Scope, Send
+
+from meted.domain.units import RequestId
+from meted.gateway.errors import INVALID, error_body
+from meted.gateway.replies import cost_usd, failed_stream
+from meted.live.doors import HouseError, Ticket, Usage
+
+Header = tuple[bytes, bytes]
+
+JSON: Header = (b"content-type", b"application/json")
+EVENTS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+MAX_ECHO_BYTES = 256
+
+_log = logging.getLogger("meted.gateway")
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before its request was whole."""
+
+
+def new_request_id() -> RequestId:
+    return RequestId(f"req-{secrets.token_hex(12)}")
+
+
+def identity_headers(request_id: RequestId, echo: bytes | None) -> list[Header]:
+    """The headers that every response carries; echo: the client's own x-request-id."""
+    headers = [(b"x-meted-request-id", request_id.encode())]
+    if echo is not None and len(echo) <= MAX_ECHO_BYTES:
+        headers.append((b"x-request-id", echo))
+    return headers
+
+
+class Exchange:
+    """A request on the hot path and the answer to it."""
+
+    __slots__ = (
+        "_encoding",
+        "_length",
+        "_receive",
+        "_send",
+        "authorization",
+        "echo",
+        "request_id",
+        "started",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._length: bytes | None = None
+        self._encoding: bytes | None = None
+        self.authorization: bytes | None = None
+        self.echo: bytes | None = None
+        self.request_id = new_request_id()
+        self.started = False
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                self.authorization = value
+            elif name == b"content-length":
+                self._length = value
+            elif name == b"content-encoding":
+                self._encoding = value
+            elif name == b"x-request-id":
+                self.echo = value
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises HouseError (413, 415), ClientGoneError."""
+        if self._encoding is not None and self._encoding.lower() != b"identity":
+            raise HouseError(
+                f"content-encoding is '{self._encoding.decode('latin-1')}', expected none; "
+                "send the JSON as it is",
+                status=415,
+                type=INVALID,
+            )
+        if self._length is not None and int(self._length) > limit_bytes:
+            raise _too_large(f"{int(self._length)} bytes", limit_bytes)
+        return await read_body(self._receive, limit_bytes)
+
+    async def start(self, status: int, headers: Sequence[Header]) -> None:
+        """Send the status and the headers; `more` and `last` follow."""
+        self.started = True
+        whole = [*identity_headers(self.request_id, self.echo), *headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": whole})
+
+    async def more(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def last(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def reply(self, body: bytes, usage: Usage, status: int = 200) -> None:
+        """Send a whole JSON answer with what it cost."""
+        headers = [
+            JSON,
+            (b"content-length", b"%d" % len(body)),
+            (b"x-meted-cost-usd", cost_usd(usage.cost).encode()),
+        ]
+        await self.start(status, headers)
+        await self.last(body)
+
+    async def refuse(self, error: HouseError) -> None:
+        """Send an error; in a stream that has begun, as its last events."""
+        body = error_body(error)
+        if self.started:
+            await self.last(failed_stream(body))
+            return
+        headers = [JSON, (b"content-length", b"%d" % len(body)), *error_headers(error)]
+        await self.start(error.status, headers)
+        await self.last(body)
+
+    def watch(self, ticket: Ticket) -> "Watch":
+        return Watch(self._receive, ticket)
+
+
+class Watch:
+    """While open, a client that goes cancels its ticket; so does a failure of the door itself."""
+
+    __slots__ = ("_receive", "_task", "_ticket")
+
+    def __init__(self, receive: Receive, ticket: Ticket) -> None:
+        self._receive = receive
+        self._ticket = ticket
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.create_task(self._wait())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if error is not None and not isinstance(error, HouseError):
+            self._ticket.cancel()
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._ticket.cancel()
+
+
+def error_headers(error: HouseError) -> list[Header]:
+    """What an error says in headers: when to come again, or how to identify oneself."""
+    headers: list[Header] = []
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
+
+
+async def read_body(receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body, counted while it comes. Raises HouseError (413), ClientGoneError."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(
+                f"over {size} bytes" if message.get("more_body") else f"{size} bytes", limit_bytes
+            )
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(size: str, limit_bytes: int) -> HouseError:
+    return HouseError(
+        f"the body is {size} long, expected at most {limit_bytes}; send less, or raise "
+        "server.max_body_bytes",
+        status=413,
+        type=INVALID,
+        code="request_too_large",
+    )
+
+
+def unexpected(request_id: RequestId) -> HouseError:
+    """What a client is told of our own mistake, which is logged with its trace."""
+    _log.exception("request %s failed in the gateway", request_id)
+    return HouseError(
+        f"the gateway failed on request '{request_id}'; its log says why",
+        status=500,
+        type="server_error",
+        code="internal_error",
+    )

@@ -1,0 +1,67 @@
+"""The trainer's process: `python -m meted.live.training --fd N --spec JSON ...`."""
+
+import argparse
+import ctypes
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from meted.domain.job import TrainingSpec
+from meted.live.wire import Channel, ToTrainer
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Read the arguments, tie this process to the house and run the job."""
+    parser = argparse.ArgumentParser(prog="python -m meted.live.training")
+    parser.add_argument("--fd", type=int, required=True, help="the house's socket")
+    parser.add_argument("--spec", required=True, help="a TrainingSpec as JSON")
+    parser.add_argument("--registry", type=Path, required=True, help="folder of all checkpoints")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of this job")
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    _calm_libraries(arguments.threads)
+    channel = Channel(socket.socket(fileno=arguments.fd), ToTrainer)
+
+    # Only now, because libraries size their thread pools when they load.
+    from meted.live.training.worker import run_job
+
+    return run_job(
+        spec=msgspec.json.decode(arguments.spec, type=TrainingSpec),
+        registry_folder=arguments.registry,
+        workdir=arguments.workdir,
+        threads=arguments.threads,
+        link=channel,
+    )
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill this process when the house dies, however it dies (Linux only).
+
+    Elsewhere the closed channel tells, at the next micro-batch.
+    """
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _calm_libraries(threads: int) -> None:
+    for pool in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
+        os.environ[f"{pool}_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""A training spec from a user's hands: read, completed and checked before anything starts."""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from meted.domain.job import Method, TrainingSpec
+
+DEFAULT_TENANT = "default"
+OPTIMIZER_NAMES = (
+    "gd",
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adam",
+    "adamw",
+    "adafactor",
+    "adagrad",
+    "rmsprop",
+    "nadam",
+    "radam",
+    "muon",
+)
+PRECISIONS = ("auto", "fp32", "bf16")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FIELDS = tuple(field.name for field in fields(TrainingSpec))
+_REQUIRED = tuple(
+    field.name
+    for field in fields(TrainingSpec)
+    if field.default is MISSING and field.name != "tenant"
+)
+
+
+def load_spec_yaml(path: str | Path) -> TrainingSpec:
+    """The checked spec in a YAML file, whose keys are the fields of `TrainingSpec`.
+
+    `model` may stand for `base`. A relative `data` is taken from the file's own folder.
+    Raises ValueError, naming the file, for anything that is wrong with it.
+    """
+    path = Path(path)
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the spec {path}: {error.strerror}; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds no keys; expected at least {', '.join(_REQUIRED)}")
+    mapping: dict[str, Any] = {str(key): value for key, value in content.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if "model" in mapping:
+        if "base" in mapping:
+            raise ValueError(f"{path} gives both model and base, which mean the same; keep one")
+        mapping["base"] = mapping.pop("model")
+    if isinstance(mapping.get("data"), str):
+        mapping["data"] = str((path.parent / Path(mapping["data"]).expanduser()).resolve())
+    try:
+        # YAML 1.1 reads 1e-4 as text, so that numbers written as text must pass here.
+        return _spec(mapping, strict=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def spec_from_mapping(mapping: Mapping[str, Any]) -> TrainingSpec:
+    """The checked spec of a mapping from field names to values, e.g. a decoded JSON body.
+
+    Left out: `tenant` becomes the default tenant; without `steps` and `epochs` one epoch is meant.
+    Raises ValueError for an unknown key, a wrong type or a value out of range.
+    """
+    return _spec(mapping, strict=True)
+
+
+def _spec(mapping: Mapping[str, Any], *, strict: bool) -> TrainingSpec:
+    for key in mapping:
+        if key not in _FIELDS:
+            near = difflib.get_close_matches(key, _FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_FIELDS)}"
+            raise ValueError(f"unknown key {key!r} in a training spec; {hint}")
+    missing = [name for name in _REQUIRED if mapping.get(name) is None]
+    if missing:
+        raise ValueError(f"a training spec needs {' and '.join(missing)}; add what is missing")
+    completed = dict(mapping)
+    completed.setdefault("tenant", DEFAULT_TENANT)
+    if completed.get("steps") is None and completed.get("epochs") is None:
+        completed["epochs"] = 1
+    if completed.get("optimizer") == "gd":
+        completed["batch_tokens"] = None
+    try:
+        spec = msgspec.convert(completed, TrainingSpec, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"wrong value in a training spec: {error}") from None
+    check_spec(spec)
+    return spec
+
+
+def check_spec(spec: TrainingSpec) -> None:
+    """Whether a spec can be run at all, as far as its values tell.
+
+    Raises ValueError with the field, its value and what was expected.
+    """
+    if not _NAME.fullmatch(spec.name):
+        _refuse("name", spec.name, "1 to 64 letters, digits, '.', '_' or '-', not starting with .-")
+    for field in ("base", "data", "tenant"):
+        if not getattr(spec, field).strip():
+            _refuse(field, getattr(spec, field), "something other than blank")
+    if spec.method not in tuple(Method):
+        _refuse("method", spec.method, f"one of {', '.join(Method)}")
+    _check_optimizer(spec.optimizer)
+    if (spec.steps is None) == (spec.epochs is None):
+        raise ValueError(
+            f"steps is {spec.steps} and epochs is {spec.epochs}; give exactly one of them"
+        )
+    _check_number("steps", spec.steps, low=1, high=10_000_000)
+    _check_number("epochs", spec.epochs, low=0, high=10_000, open_low=True)
+    _check_number("learning_rate", spec.learning_rate, low=0, high=1000, open_low=True)
+    _check_number("sequence_tokens", spec.sequence_tokens, low=16, high=8192)
+    _check_number("micro_batch", spec.micro_batch, low=1, high=1024)
+    _check_number("batch_tokens", spec.batch_tokens, low=1, high=2**31)
+    if spec.batch_tokens is not None and spec.batch_tokens < spec.sequence_tokens:
+        _refuse(
+            "batch_tokens", spec.batch_tokens, f"at least sequence_tokens ({spec.sequence_tokens})"
+        )
+    _check_number("lora_rank", spec.lora_rank, low=1, high=1024)
+    _check_number("warmup", spec.warmup, low=0, high=0.5)
+    _check_number("weight_decay", spec.weight_decay, low=0, high=1)
+    _check_number("held_out", spec.held_out, low=0, high=0.5, open_low=True)
+    _check_number("eval_every", spec.eval_every, low=1, high=10_000_000)
+    _check_number("checkpoint_every", spec.checkpoint_every, low=1, high=10_000_000)
+    _check_number("seed", spec.seed, low=0, high=2**63 - 1)
+    if spec.precision not in PRECISIONS:
+        _refuse("precision", spec.precision, f"one of {', '.join(PRECISIONS)}")
+
+
+def _check_optimizer(name: str) -> None:
+    if name not in OPTIMIZER_NAMES:
+        near = difflib.get_close_matches(name, OPTIMIZER_NAMES, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        _refuse("optimizer", name, f"one of {', '.join(OPTIMIZER_NAMES)}{hint}")
+
+
+def _check_number(
+    field: str, value: float | None, *, low: float, high: float, open_low: bool = False
+) -> None:
+    if value is None:
+        return
+    fits = math.isfinite(value) and low <= value <= high and not (open_low and value == low)
+    if not fits or isinstance(value, bool):
+        at_least = f"more than {low}" if open_low else f"at least {low}"
+        _refuse(field, value, f"{at_least} and at most {high}")
+
+
+def _refuse(field: str, value: object, expected: str) -> None:
+    raise ValueError(f"{field} is {value!r}, expected {expected}; correct it and submit again")

@@ -201,3 +201,12 @@ def test_equal_events_give_equal_states_and_effects() -> None:
 def test_an_order_for_an_unknown_job_names_those_there_are() -> None:
     with pytest.raises(ControlError, match="no job is named 'x'; there are: tune"):
         run(SUBMITTED, PauseAsked(now=NOW, name=JobName("x")))
+
+
+def test_a_replica_starts_with_the_threads_its_policy_will_let_it_use() -> None:
+    state = ControlState(pool=make_pool(), policy=make_policy("static"))
+    state, effects = handle(state, DEPLOYED)
+    (start,) = of(list(effects), StartReplica)
+    assert isinstance(start, StartReplica)
+    assert start.devices == (0,)
+    assert start.replica.threads == 1

@@ -36,7 +36,7 @@ from meted.control.events import (
 )
 from meted.control.jobs import handle_job, start_due_jobs
 from meted.control.state import ControlError, ControlState
-from meted.domain.allocation import Snapshot
+from meted.domain.allocation import DeploymentDemand, ReplicaAllocation, Snapshot
 from meted.domain.deployment import Deployment, Replica, ReplicaStatus
 from meted.domain.units import Micros, ReplicaId
 
@@ -101,16 +101,32 @@ def _deployed(state: ControlState, event: Deployed) -> Step:
 
 def _start(state: ControlState, deployment: Deployment) -> tuple[ControlState, StartReplica]:
     number = state.replicas_ever + 1
-    allocation = state.plan.deployment(deployment.name)
-    devices = allocation.devices if allocation else state.pool.indices
+    allocation = state.plan.deployment(deployment.name) or _first_allocation(state, deployment)
     new = Replica(
         id=ReplicaId(f"{deployment.name}-{number}"),
         deployment=deployment.name,
         status=ReplicaStatus.STARTING,
-        threads=allocation.threads if allocation else len(devices),
+        threads=allocation.threads,
     )
     state = replace(state, replicas=_with(state.replicas, new.id, new), replicas_ever=number)
-    return state, StartReplica(replica=new, deployment=deployment, devices=devices)
+    return state, StartReplica(replica=new, deployment=deployment, devices=allocation.devices)
+
+
+def _first_allocation(state: ControlState, deployment: Deployment) -> ReplicaAllocation:
+    """What the policy gives a deployment that nobody has asked yet: threads are fixed at start."""
+    demand = DeploymentDemand(
+        deployment=deployment.name,
+        replicas=deployment.replicas,
+        arrivals_per_second=0.0,
+        queued=0,
+        running=0,
+        utilisation=0.0,
+        tokens_per_second=0.0,
+        slo=deployment.slo,
+    )
+    snapshot = Snapshot(now=Micros(0), pool=state.pool, deployments=(demand,), jobs=())
+    (allocation,) = state.policy.decide(snapshot).replicas
+    return allocation
 
 
 def _undeployed(state: ControlState, event: Undeployed) -> Step:

@@ -23,7 +23,9 @@ class ControlState:
 
     pool: Pool
     policy: Policy
-    deployments: Mapping[DeploymentName, Deployment] = field(default_factory=dict[DeploymentName, Deployment])
+    deployments: Mapping[DeploymentName, Deployment] = field(
+        default_factory=dict[DeploymentName, Deployment]
+    )
     replicas: Mapping[ReplicaId, Replica] = field(default_factory=dict[ReplicaId, Replica])
     jobs: Mapping[JobName, Job] = field(default_factory=dict[JobName, Job])
     plan: Plan = EMPTY_PLAN

@@ -76,6 +76,7 @@ class HouseSettings:
     checkpoints: Path
     jobs: Path
     engines: dict[DeploymentName, str]
+    training_threads: int | None = None
 
 
 class House:
@@ -265,7 +266,7 @@ class House:
                 *("--spec", spec_json(effect.spec)),
                 *("--registry", str(self.settings.checkpoints)),
                 *("--workdir", str(self.settings.jobs / name)),
-                *("--threads", str(allocation.threads)),
+                *("--threads", str(self.settings.training_threads or allocation.threads)),
             ),
             devices=allocation.devices,
             urgency=Urgency.IDLE,

@@ -59,8 +59,8 @@ class Metering:
             price=pool.price,
             started=clock.wall(),
         )
-        self.meter.open(HOUSE, Account(kind=Kind.OVERHEAD), at=own_cpu_nanos())
-        self._clocks[HOUSE] = own_cpu_nanos
+        self.meter.open(HOUSE, Account(kind=Kind.OVERHEAD), at=_own_clock())
+        self._clocks[HOUSE] = _own_clock
         self.totals: dict[Kind, tuple[DeviceNanos, NanoUSD]] = {
             kind: (DeviceNanos(0), NanoUSD(0)) for kind in Kind
         }
@@ -140,3 +140,7 @@ class Metering:
 def new_session() -> str:
     """A name for this run of the house that sorts by time."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.monotonic_ns() % 10**6:06d}"
+
+
+def _own_clock() -> DeviceNanos:
+    return DeviceNanos(own_cpu_nanos())

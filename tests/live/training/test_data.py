@@ -1,4 +1,5 @@
 import gzip
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_windows_are_cut_before_white_space_after_a_word() -> None:
     text = "word  and\n\n  more " * 1000
     parts = list(windows(text))
     assert len(parts) > 5
-    for one, following in zip(parts, parts[1:], strict=False):
+    for one, following in itertools.pairwise(parts):
         assert not one[-1].isspace()
         assert following[0].isspace()
 
@@ -129,10 +130,7 @@ def test_no_token_is_on_both_sides_and_the_share_is_kept(
 ) -> None:
     # Every token is unique, so that whatever appears twice has leaked.
     bounds = np.cumsum([0, *lengths])
-    documents = [
-        np.arange(start, end, dtype=np.int32)
-        for start, end in zip(bounds, bounds[1:], strict=False)
-    ]
+    documents = [np.arange(start, end, dtype=np.int32) for start, end in itertools.pairwise(bounds)]
     try:
         dataset = pack(documents, sequence_tokens=16, held_out=share, seed=seed)
     except ValueError as error:

@@ -160,8 +160,13 @@ def test_the_house_hears_everything_in_order(make_loop: MakeLoop, tmp_path: Path
     assert state.held_out["after"] < state.held_out["before"]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize(
+    ("optimizer", "method"),
+    [
+        *((name, "lora") for name in OPTIMIZER_NAMES),
+        *((name, "full") for name in ("sgd", "adamw", "adafactor", "muon")),
+    ],
+)
 def test_every_optimizer_learns_with_its_own_rate(
     make_loop: MakeLoop, tmp_path: Path, optimizer: str, method: str
 ) -> None:

@@ -58,16 +58,18 @@ def test_merging_keeps_what_was_learnt(
     spec = replace(spec, method=method, precision=precision)
     trainee = load_trainee(tiny_folder, spec)
     before = trainee.loss(ROWS).item()
-    with torch.no_grad():
-        for parameter in trainee.parameters.values():
-            parameter.add_(torch.randn_like(parameter) * 0.4)
+    optimizer = torch.optim.Adam(trainee.parameters.values(), lr=0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        trainee.loss(ROWS).backward()
+        optimizer.step()
     trained = trainee.loss(ROWS).item()
     save_merged(tiny_folder, spec, trainee.weights(), tmp_path)
     ids = torch.from_numpy(ROWS.astype(np.int64))
     network = AutoModelForCausalLM.from_pretrained(tmp_path)
     merged = network(input_ids=ids, labels=ids).loss.item()
-    assert abs(trained - before) > 0.05
-    assert merged == pytest.approx(trained, rel=1e-5 if precision == "fp32" else 5e-3)
+    assert trained < before - 0.3
+    assert merged == pytest.approx(trained, rel=1e-5 if precision == "fp32" else 0.02)
 
 
 def test_weights_of_another_kind_are_refused(tiny_folder: Path, spec: TrainingSpec) -> None:

@@ -25,7 +25,9 @@ KEPT_TYPES = frozenset({"F32", "F16", "Q8_0"})
 """OpenVINO keeps these as they are. The others lose quality or speed there: of SmolLM2-135M the
 shipped Q4_1 has perplexity 29.0, re-quantised to Q8_0 23.7 (GPL-3 text, 2 AVX-512 cores)."""
 Q8_0_BLOCK = 32
-TRAINING_FILES = ("config.json", "model.safetensors")
+TOKENIZER_LIMIT = 8192
+"""The engine's tokenizer cuts every text here when it comes from a GGUF file, whatever it is told
+(OpenVINO GenAI 2026.4), so no longer context can be offered."""
 
 
 def read_gguf(path: Path) -> "GGUFReader":
@@ -65,10 +67,11 @@ def inspect_gguf(path: Path) -> SourceFacts:
             f"{path} is a mixture of {experts.contents()} experts, which cannot be served from a "
             "GGUF; take the model's Hugging Face folder instead"
         )
+    context = int(_value(reader, f"{architecture}.context_length", path))
     return SourceFacts(
         task=Task.GENERATE,
         architecture=architecture,
-        context_tokens=int(_value(reader, f"{architecture}.context_length", path)),
+        context_tokens=min(context, TOKENIZER_LIMIT),
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
     )
 
@@ -76,7 +79,9 @@ def inspect_gguf(path: Path) -> SourceFacts:
 def served_bytes(path: Path) -> int:
     """Bytes of the weights once they are loaded, all types but the kept ones as Q8_0."""
     return sum(
-        int(tensor.n_bytes if tensor.tensor_type.name in KEPT_TYPES else tensor.n_elements * 17 / 16)
+        int(
+            tensor.n_bytes if tensor.tensor_type.name in KEPT_TYPES else tensor.n_elements * 17 / 16
+        )
         for tensor in read_gguf(path).tensors
     )
 
@@ -167,25 +172,21 @@ def _requantise(reader: "GGUFReader", path: Path) -> None:
 
     One tensor at a time is in memory.
     """
+    import numpy as np
     from gguf import GGMLQuantizationType as Type
     from gguf.quants import dequantize, quantize
 
     writer = _writer(reader, path, file_type=FILE_TYPE_Q8_0)
     targets: list[tuple[Any, Any]] = []
     for tensor in reader.tensors:
-        target = tensor.tensor_type
-        rows = tuple(int(size) for size in reversed(tensor.shape))
+        shape = tuple(int(size) for size in reversed(tensor.shape))
+        target, size = tensor.tensor_type, int(tensor.n_bytes)
         if target.name not in KEPT_TYPES:
-            target = Type.Q8_0 if rows[-1] % Q8_0_BLOCK == 0 else Type.F16
-            bytes_each = 34 / 32 if target == Type.Q8_0 else 2
-            shape = (*rows[:-1], int(rows[-1] * bytes_each))
-            kind, size = tensor.data.dtype, int(tensor.n_elements * bytes_each)
-            writer.add_tensor_info(tensor.name, shape, _bytes_type(), size, raw_dtype=target)
-        else:
-            kind, size = tensor.data.dtype, int(tensor.n_bytes)
-            writer.add_tensor_info(
-                tensor.name, tensor.data.shape, kind, size, raw_dtype=target
-            )
+            blocks = shape[-1] % Q8_0_BLOCK == 0
+            target = Type.Q8_0 if blocks else Type.F16
+            size = int(tensor.n_elements) * 34 // 32 if blocks else int(tensor.n_elements) * 2
+        # The writer takes the type from raw_dtype; the other one only says "not in bytes".
+        writer.add_tensor_info(tensor.name, shape, np.dtype(np.float32), size, raw_dtype=target)
         targets.append((tensor, target))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

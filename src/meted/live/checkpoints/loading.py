@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from meted.live.checkpoints.checkpoint import MODEL, TOKENIZER_GGUF, Checkpoint, CheckpointError
+from meted.live.checkpoints.facts import last_line
 
 if TYPE_CHECKING:
     import openvino_genai
@@ -23,7 +24,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> "openvino_genai.Tokenizer":
     except RuntimeError as error:
         raise CheckpointError(
             f"the tokenizer of {checkpoint.name!r} in {checkpoint.folder} cannot be loaded: "
-            f"{_last_line(error)}; remove the checkpoint and import it again"
+            f"{last_line(error)}; remove the checkpoint and import it again"
         ) from error
 
 
@@ -60,8 +61,3 @@ def held_out_loss(checkpoint: Checkpoint, token_blocks: Sequence[Sequence[int]])
             total += float((log_sum - rows[np.arange(len(targets)), targets]).sum())
             count += len(targets)
     return total / count
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

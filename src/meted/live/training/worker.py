@@ -1,7 +1,7 @@
 """One job from its spec to a registered checkpoint, inside the trainer's process."""
+# pyright: reportUnknownMemberType=false
 
 import gc
-import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,15 +10,10 @@ from pathlib import Path
 import msgspec
 import torch
 from openvino_genai import Tokenizer
-from torch import Tensor
 
 from meted.domain.job import TrainingPhase, TrainingSpec
-from meted.live.checkpoints import (
-    CheckpointError,
-    CheckpointRegistry,
-    held_out_loss,
-    load_tokenizer,
-)
+from meted.live.checkpoints import CheckpointError, CheckpointRegistry, load_tokenizer
+from meted.live.checkpoints.builtin import BUILTINS
 from meted.live.training.checkpoint import CheckpointFolder, write_whole
 from meted.live.training.data import (
     ChatTurn,
@@ -33,7 +28,8 @@ from meted.live.training.data import (
 from meted.live.training.errors import TrainingError
 from meted.live.training.house import House, Link, StopOrdered, cpu_nanos
 from meted.live.training.loop import Loop
-from meted.live.training.model import load_trainee, save_merged
+from meted.live.training.model import load_trainee
+from meted.live.training.publish import publish
 from meted.live.training.spec import check_spec
 from meted.live.wire import Evaluated, Failed, Finished
 
@@ -42,6 +38,7 @@ def run_job(
     *, spec: TrainingSpec, registry_folder: Path, workdir: Path, threads: int, link: Link
 ) -> int:
     """Run a job to its end, or to the order to stop; the exit status of the process."""
+    # pyright: reportUnknownMemberType=false
     torch.set_num_threads(threads)
     house = House(link)
     try:
@@ -57,7 +54,14 @@ def run_job(
 
 
 def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house: House) -> None:
+    if spec.base in BUILTINS:
+        registry.ensure_builtin(spec.base)
     base = registry.get(spec.base)
+    if spec.sequence_tokens > base.context_tokens:
+        raise TrainingError(
+            f"sequence_tokens is {spec.sequence_tokens}, but {spec.base!r} has a context of "
+            f"{base.context_tokens}; lower sequence_tokens"
+        )
     _claim(workdir, spec)
     dataset = prepare_data(spec, workdir, lambda: make_encoder(load_tokenizer(base)))
     trainee = load_trainee(registry.trainable_folder(spec.base), spec)
@@ -74,33 +78,17 @@ def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house:
     # The network in training makes room for the one to be converted.
     del trainee, loop
     gc.collect()
-    _publish(spec, registry, workdir, dataset, weights, state.held_out, house)
-
-
-def _publish(
-    spec: TrainingSpec,
-    registry: CheckpointRegistry,
-    workdir: Path,
-    dataset: Dataset,
-    weights: dict[str, Tensor],
-    held_out: dict[str, float],
-    house: House,
-) -> None:
-    """Convert and register what was trained, and measure what conversion left of it."""
-    if registry.has(spec.name):  # An earlier process got this far and was killed.
-        checkpoint = registry.get(spec.name)
-    else:
-        folder = workdir / "merged"
-        shutil.rmtree(folder, ignore_errors=True)
-        save_merged(registry.trainable_folder(spec.base), spec, weights, folder)
-        checkpoint = registry.register_trained(
-            name=spec.name, base=registry.get(spec.base), hf_folder=folder, held_out=held_out
-        )
-        shutil.rmtree(folder)
-    converted = held_out_loss(checkpoint, dataset.held_out.tolist())
-    steps = 0
+    converted = publish(
+        spec=spec,
+        registry=registry,
+        workdir=workdir,
+        weights=weights,
+        held_out=state.held_out,
+        held_out_rows=dataset.held_out,
+    )
     house.tell(
-        Evaluated(steps, "converted", converted, cpu_nanos()), Finished(spec.name, cpu_nanos())
+        Evaluated(state.step, "converted", converted, cpu_nanos()),
+        Finished(spec.name, cpu_nanos()),
     )
 
 
@@ -142,6 +130,12 @@ def make_encoder(tokenizer: Tokenizer) -> Encoder:
 
     def render(turns: Sequence[ChatTurn]) -> str:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=False)
+        try:
+            return tokenizer.apply_chat_template(messages, add_generation_prompt=False)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the base's chat template refuses a chat that begins {str(turns[0])[:80]!r}: "
+                f"{error}; correct the data"
+            ) from None
 
     return Encoder(encode=encode, render=render, eos=tokenizer.get_eos_token_id())

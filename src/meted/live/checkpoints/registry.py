@@ -1,0 +1,278 @@
+"""All checkpoints of a house, one folder each: a folder is whole, or it does not exist."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from meted.domain.deployment import Task
+from meted.live.checkpoints.builtin import BUILTINS, SOURCE_PREFIX, locate
+from meted.live.checkpoints.checkpoint import (
+    DESCRIPTION,
+    MODEL,
+    TRAINABLE,
+    Checkpoint,
+    CheckpointError,
+    Description,
+    read_checkpoint,
+    write_description,
+)
+from meted.live.checkpoints.facts import Progress, SourceFacts, silent
+from meted.live.checkpoints.memory import check_memory
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class CheckpointRegistry:
+    """Checkpoints under a folder, by name. Cheap to make and to list; conversions are heavy."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def list(self) -> list[Checkpoint]:
+        """All checkpoints by name. Raises CheckpointError if one cannot be read."""
+        if not self._folder.exists():
+            return []
+        return [
+            read_checkpoint(path.parent)
+            for path in sorted(self._folder.glob(f"*/{DESCRIPTION}"))
+            if not path.parent.name.startswith(".")
+        ]
+
+    def has(self, name: str) -> bool:
+        """Whether the checkpoint is on disk."""
+        return NAME.fullmatch(name) is not None and (self._folder / name / DESCRIPTION).exists()
+
+    def get(self, name: str) -> Checkpoint:
+        """The checkpoint. Raises CheckpointError, naming those that exist, if there is none."""
+        if not self.has(name):
+            known = sorted({*(one.name for one in self.list()), *BUILTINS})
+            raise CheckpointError(
+                f"there is no checkpoint {name!r}; there are: {', '.join(known)}; import another "
+                "from a GGUF file, a Hugging Face folder or an OpenVINO folder by its path"
+            )
+        return read_checkpoint(self._folder / name)
+
+    def ensure_builtin(self, name: str, progress: Progress | None = None) -> Checkpoint:
+        """The built-in checkpoint, imported now if it is not yet on disk."""
+        if self.has(name):
+            return self.get(name)
+        if name not in BUILTINS:
+            raise CheckpointError(
+                f"{name!r} is not built in; built in are: {', '.join(sorted(BUILTINS))}; import "
+                "others by their path"
+            )
+        source = f"{SOURCE_PREFIX}{name}"
+        return self._import(name, locate(name), source, progress or silent)
+
+    def import_path(self, name: str, path: Path, progress: Progress | None = None) -> Checkpoint:
+        """Import a GGUF file, a Hugging Face folder or an OpenVINO folder under a name.
+
+        Raises CheckpointError, before anything is loaded, if it is missing, damaged, of an
+        unsupported architecture, or too large for the memory that is free.
+        """
+        path = path.expanduser().absolute()
+        return self._import(name, path, str(path), progress or silent)
+
+    def register_trained(
+        self,
+        *,
+        name: str,
+        base: Checkpoint,
+        hf_folder: Path,
+        held_out: dict[str, float],
+        progress: Progress | None = None,
+    ) -> Checkpoint:
+        """Convert a trained Hugging Face folder; the tokenizer is the base's own.
+
+        The folder's files stay reachable, by hard links where possible, for further training.
+        """
+        from meted.live.checkpoints.hugging_face_source import export, inspect_hugging_face
+        from meted.live.checkpoints.openvino_source import (
+            COPIED,
+            TOKENIZER_FILES,
+            link_or_copy,
+        )
+        from meted.live.checkpoints.verify import verify_generation
+
+        say = progress or silent
+        self._check_free(name)
+        facts = inspect_hugging_face(hf_folder)
+        with self._making(name) as out:
+            say("exporting to OpenVINO")
+            export(hf_folder, out, Task.GENERATE)
+            for file in (*TOKENIZER_FILES, *COPIED):
+                if (base.folder / file).exists() and file != "config.json":
+                    (out / file).unlink(missing_ok=True)
+                    link_or_copy(base.folder / file, out / file)
+            shutil.copytree(hf_folder, out / TRAINABLE, copy_function=link_or_copy)
+            say("trying it out")
+            verify_generation(out)
+            context = min(facts.context_tokens, base.context_tokens)
+            self._describe(out, facts, f"trained:{base.name}", context, base.name, held_out)
+        return self.get(name)
+
+    def remove(self, name: str) -> None:
+        """Delete a checkpoint. What was trained from it keeps its own files."""
+        self.get(name)
+        doomed = Path(tempfile.mkdtemp(prefix=_prefix(), dir=self._folder))
+        (self._folder / name).rename(doomed / name)
+        shutil.rmtree(doomed)
+
+    def trainable_folder(self, name: str) -> Path:
+        """A Hugging Face folder (float32 safetensors and config.json) of the checkpoint's weights,
+        made from its original source when it is first asked for.
+
+        Raises CheckpointError if the source is gone or cannot be trained.
+        """
+        checkpoint = self.get(name)
+        made = checkpoint.folder / TRAINABLE
+        if made.exists():
+            return made
+        source = checkpoint.source
+        if source.startswith(SOURCE_PREFIX):
+            path = locate(source.removeprefix(SOURCE_PREFIX))
+        else:
+            path = Path(source)
+        if checkpoint.task is not Task.GENERATE:
+            raise CheckpointError(
+                f"{name!r} is for {checkpoint.task}; only checkpoints that generate are trained"
+            )
+        if not path.exists():
+            raise CheckpointError(
+                f"{name!r} was imported from {path}, which is gone; put it back to train on it"
+            )
+        if path.is_dir():
+            if (path / MODEL).exists() and not any(path.glob("*.safetensors")):
+                raise CheckpointError(
+                    f"{name!r} was imported as OpenVINO IR, which cannot be trained; import the "
+                    "model's Hugging Face folder or GGUF file instead"
+                )
+            return path
+        from meted.live.checkpoints.gguf_source import gguf_to_hugging_face
+
+        with self._making(name, TRAINABLE) as out:
+            gguf_to_hugging_face(path, out)
+        return made
+
+    def _import(self, name: str, path: Path, source: str, progress: Progress) -> Checkpoint:
+        self._check_free(name)
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist; give a file or folder that does")
+        progress("checking")
+        facts, convert = _examine(path, progress)
+        with self._making(name) as out:
+            convert(out)
+            self._describe(out, facts, source, facts.context_tokens, None, {})
+        return self.get(name)
+
+    def _check_free(self, name: str) -> None:
+        if NAME.fullmatch(name) is None:
+            raise CheckpointError(
+                f"the name {name!r} is not usable; use letters, digits, '.', '_' and '-', at most "
+                "128, a letter or digit first"
+            )
+        if (self._folder / name).exists():
+            raise CheckpointError(
+                f"a checkpoint named {name!r} exists already; remove it or choose another name"
+            )
+
+    def _describe(
+        self,
+        out: Path,
+        facts: SourceFacts,
+        source: str,
+        context_tokens: int,
+        base: str | None,
+        held_out: dict[str, float],
+    ) -> None:
+        write_description(
+            out,
+            Description(
+                task=facts.task,
+                architecture=facts.architecture,
+                context_tokens=context_tokens,
+                parameters=facts.parameters,
+                weight_bytes=(out / MODEL).with_suffix(".bin").stat().st_size,
+                source=source,
+                base=base,
+                created=int(time.time()),
+                held_out=held_out,
+            ),
+        )
+
+    @contextmanager
+    def _making(self, *parts: str) -> Generator[Path]:
+        """A folder that appears whole under its name when the block ends, or never."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        target = self._folder.joinpath(*parts)
+        work = Path(tempfile.mkdtemp(prefix=_prefix(), dir=self._folder))
+        try:
+            out = work / "out"
+            out.mkdir()
+            yield out
+            _make_durable(out)
+            # Another process may have made the same in the meantime: then ours is not needed.
+            if not target.exists():
+                out.rename(target)
+                _make_durable(target.parent, recursive=False)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Delete what killed processes left half-made."""
+        for path in self._folder.glob(".making-*"):
+            with suppress(ValueError, IndexError):
+                if not psutil.pid_exists(int(path.name.split("-")[1])):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _examine(path: Path, progress: Progress) -> tuple[SourceFacts, Callable[[Path], None]]:
+    """Which kind of source this is, what it holds, and how it is converted."""
+    if path.is_file():
+        from meted.live.checkpoints import gguf_source
+
+        facts = gguf_source.inspect_gguf(path)
+        check_memory(path, weight_bytes=gguf_source.served_bytes(path))
+        return facts, lambda out: gguf_source.convert_gguf(path, out, progress)
+    if (path / MODEL).exists():
+        from meted.live.checkpoints import openvino_source
+
+        check_memory(path, weight_bytes=(path / MODEL).with_suffix(".bin").stat().st_size)
+        facts = openvino_source.inspect_openvino(path)
+        task = facts.task
+        return facts, lambda out: openvino_source.convert_openvino(path, out, task, progress)
+    if not (path / "config.json").exists():
+        raise CheckpointError(
+            f"{path} holds neither {MODEL} nor config.json; give a GGUF file, a Hugging Face "
+            "folder or an OpenVINO folder"
+        )
+    from meted.live.checkpoints import hugging_face_source as hugging_face
+
+    facts = hugging_face.inspect_hugging_face(path)
+    needed = facts.parameters * hugging_face.EXPORT_BYTES_PER_PARAMETER
+    check_memory(path, weight_bytes=needed)
+    task = facts.task
+    return facts, lambda out: hugging_face.convert_hugging_face(path, out, task, progress)
+
+
+def _prefix() -> str:
+    return f".making-{os.getpid()}-"
+
+
+def _make_durable(folder: Path, *, recursive: bool = True) -> None:
+    """Flush to disk before a rename makes it visible."""
+    paths = [folder, *(folder.rglob("*") if recursive else ())]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,337 @@
+"""meted.yaml: read, checked, and turned into domain values before anything starts."""
+
+import difflib
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import yaml
+
+from meted.domain.deployment import SLO, Deployment, Task
+from meted.domain.pool import Device, Pool, Price
+from meted.domain.units import NANOS_PER_SECOND, DeploymentName, Micros, NanoUSD
+from meted.policy.allocation import make_policy
+from meted.policy.protocol import Policy
+
+MICROS_PER_MS = 1_000
+MIB = 1024 * 1024
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used: which key, its value, what was expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """Which policy decides, and how often besides on events."""
+
+    name: str
+    policy: Policy
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Where the house listens, and the largest body it takes."""
+
+    host: str
+    port: int
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksSettings:
+    """How often an interval closes, and how often the open one is written."""
+
+    interval_s: float
+    flush_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredDeployment:
+    """A deployment before its checkpoint, which alone knows its task, has been looked at.
+
+    path: where to import the checkpoint from if it is not there yet. engine: a factory
+    `module:Name` instead of the engine of the task.
+    """
+
+    name: DeploymentName
+    checkpoint: str
+    path: Path | None
+    replicas: int
+    max_batch: int
+    max_queue: int
+    slo: SLO
+    engine: str | None
+
+    def deployment(self, task: Task) -> Deployment:
+        """The deployment, once its checkpoint's task is known."""
+        return Deployment(
+            name=self.name,
+            checkpoint=self.checkpoint,
+            task=task,
+            replicas=self.replicas,
+            slo=self.slo,
+            max_batch=self.max_batch,
+            max_queue=self.max_queue,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All that a house is configured with. training_threads None: as many as its devices."""
+
+    pool: Pool
+    policy: PolicySettings
+    server: ServerSettings
+    books: BooksSettings
+    deployments: tuple[ConfiguredDeployment, ...]
+    training_threads: int | None
+
+
+class _File(msgspec.Struct, kw_only=True):
+    """Base of the file's sections; unknown keys are found by `_check_keys`."""
+
+
+class _PoolFile(_File):
+    cores: int | list[int] | None = None
+    # About what large clouds ask for one core-hour on demand (0.02 to 0.05 USD in 2025).
+    price_usd_per_device_hour: str | int | float = "0.02"
+
+
+class _PolicyFile(_File):
+    name: str = "demand"
+    interval_s: float = 1.0
+    parameters: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+
+
+class _ServerFile(_File):
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_body_bytes: int = 4 * MIB
+
+
+class _SLOFile(_File):
+    ttft_p95_ms: float = 2_000.0
+    tpot_p95_ms: float = 200.0
+
+
+class _DeploymentFile(_File):
+    name: str
+    checkpoint: str | None = None
+    path: str | None = None
+    replicas: int = 1
+    max_batch: int = 16
+    max_queue: int = 64
+    slo: _SLOFile = msgspec.field(default_factory=_SLOFile)
+    engine: str | None = None
+
+
+class _BooksFile(_File):
+    interval_s: float = 2.0
+    flush_ms: int = 250
+
+
+class _TrainingFile(_File):
+    threads: int | None = None
+
+
+def _default_deployments() -> list[_DeploymentFile]:
+    return [_DeploymentFile(name="smollm2-135m"), _DeploymentFile(name="all-minilm-l6-v2")]
+
+
+class _ConfigFile(_File):
+    pool: _PoolFile = msgspec.field(default_factory=_PoolFile)
+    policy: _PolicyFile = msgspec.field(default_factory=_PolicyFile)
+    server: _ServerFile = msgspec.field(default_factory=_ServerFile)
+    deployments: list[_DeploymentFile] = msgspec.field(default_factory=_default_deployments)
+    books: _BooksFile = msgspec.field(default_factory=_BooksFile)
+    training: _TrainingFile = msgspec.field(default_factory=_TrainingFile)
+
+
+def load_config(path: Path | None = None) -> Config:
+    """The configuration in a file, or the default one.
+
+    A relative `path` of a deployment is taken from the file's own folder. Raises ConfigError.
+    """
+    if path is None:
+        return parse_config({}, folder=Path.cwd())
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; check --config") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a YAML file: {error}") from error
+    try:
+        return parse_config({} if content is None else content, folder=path.absolute().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_config(content: object, *, folder: Path) -> Config:
+    """The configuration in a decoded file that stands in `folder`. Raises ConfigError."""
+    _check_keys(content, _ConfigFile, "")
+    try:
+        file = msgspec.convert(content, _ConfigFile)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error).replace("`$.", "`")) from error
+    _check_ranges(file)
+    threads = file.training.threads
+    return Config(
+        pool=_pool(file.pool),
+        policy=_policy(file.policy),
+        server=ServerSettings(
+            host=file.server.host,
+            port=file.server.port,
+            max_body_bytes=file.server.max_body_bytes,
+        ),
+        books=BooksSettings(interval_s=file.books.interval_s, flush_ms=file.books.flush_ms),
+        deployments=_deployments(file.deployments, folder),
+        training_threads=threads,
+    )
+
+
+def usable_cores() -> tuple[int, ...]:
+    """The cores that this process may run on, by the operating system's numbers."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def nano_usd(value: str | int | float, key: str) -> NanoUSD:
+    """An exact amount of dollars as nano-USD. Raises ConfigError if it has more than 9 decimals."""
+    try:
+        exact = Decimal(str(value)) * NANOS_PER_SECOND
+    except InvalidOperation:
+        exact = Decimal("NaN")
+    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value():
+        raise ConfigError(
+            f"{key} is {value!r}, expected dollars, 0 or more, with at most 9 decimals"
+        )
+    return NanoUSD(int(exact))
+
+
+def _pool(file: _PoolFile) -> Pool:
+    usable = usable_cores()
+    match file.cores:
+        case None:
+            cores: Sequence[int] = usable
+        case int(count):
+            if not 1 <= count <= len(usable):
+                raise ConfigError(
+                    f"pool.cores is {count}, expected 1 to {len(usable)}, the cores that this "
+                    "process may use, or a list of them"
+                )
+            cores = usable[:count]
+        case list(cores):
+            missing = [core for core in cores if core not in usable]
+            if missing:
+                raise ConfigError(
+                    f"pool.cores names core {missing[0]}; this process may use {list(usable)}"
+                )
+    price = nano_usd(file.price_usd_per_device_hour, "pool.price_usd_per_device_hour")
+    try:
+        return Pool(
+            devices=tuple(Device(index=core) for core in cores),
+            price=Price(nano_usd_per_device_hour=price),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _policy(file: _PolicyFile) -> PolicySettings:
+    try:
+        policy = make_policy(file.name, file.parameters)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return PolicySettings(name=file.name, policy=policy, interval_s=file.interval_s)
+
+
+def _deployments(
+    files: Sequence[_DeploymentFile], folder: Path
+) -> tuple[ConfiguredDeployment, ...]:
+    names = [file.name for file in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"deployments names {name!r} twice; give each its own name")
+    return tuple(
+        ConfiguredDeployment(
+            name=DeploymentName(file.name),
+            checkpoint=file.checkpoint or file.name,
+            path=None if file.path is None else folder / Path(file.path).expanduser(),
+            replicas=file.replicas,
+            max_batch=file.max_batch,
+            max_queue=file.max_queue,
+            slo=SLO(
+                ttft_p95=Micros(round(file.slo.ttft_p95_ms * MICROS_PER_MS)),
+                tpot_p95=Micros(round(file.slo.tpot_p95_ms * MICROS_PER_MS)),
+            ),
+            engine=file.engine,
+        )
+        for file in files
+    )
+
+
+def _check_ranges(file: _ConfigFile) -> None:
+    _within("policy.interval_s", file.policy.interval_s, 0.05, 3600)
+    _within("server.port", file.server.port, 0, 65535)
+    _within("server.max_body_bytes", file.server.max_body_bytes, 1024, 1024 * MIB)
+    _within("books.interval_s", file.books.interval_s, 0.1, 3600)
+    _within("books.flush_ms", file.books.flush_ms, 10, 60_000)
+    if file.training.threads is not None:
+        _within("training.threads", file.training.threads, 1, 1024)
+    for index, one in enumerate(file.deployments):
+        key = f"deployments[{index}]"
+        if not one.name.strip():
+            raise ConfigError(f"{key}.name is {one.name!r}, expected a name")
+        _within(f"{key}.replicas", one.replicas, 1, 64)
+        _within(f"{key}.max_batch", one.max_batch, 1, 4096)
+        _within(f"{key}.max_queue", one.max_queue, 0, 1_000_000)
+        _within(f"{key}.slo.ttft_p95_ms", one.slo.ttft_p95_ms, 0.001, 3_600_000)
+        _within(f"{key}.slo.tpot_p95_ms", one.slo.tpot_p95_ms, 0.001, 3_600_000)
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{key} is {value}, expected {low} to {high}")
+
+
+def _check_keys(value: object, expected: Any, at: str) -> None:
+    """Raise ConfigError for a key that no section knows, with its value and what is close."""
+    if isinstance(value, list) and (inner := _item_type(expected)) is not None:
+        for index, item in enumerate(cast(list[object], value)):
+            _check_keys(item, inner, f"{at}[{index}]")
+    section = next((one for one in _members(expected) if _is_section(one)), None)
+    if section is None or not isinstance(value, Mapping):
+        return
+    hints = typing.get_type_hints(section)
+    for key, inside in cast(Mapping[object, object], value).items():
+        path = f"{at}.{key}" if at else str(key)
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
+            raise ConfigError(f"unknown key {path} with value {inside!r}; {hint}")
+        _check_keys(inside, hints[str(key)], path)
+
+
+def _members(expected: Any) -> tuple[Any, ...]:
+    if typing.get_origin(expected) is types.UnionType:
+        return typing.get_args(expected)
+    return (expected,)
+
+
+def _item_type(expected: Any) -> Any:
+    return next(
+        (typing.get_args(one)[0] for one in _members(expected) if typing.get_origin(one) is list),
+        None,
+    )
+
+
+def _is_section(one: Any) -> bool:
+    return isinstance(one, type) and issubclass(one, _File)

@@ -1,0 +1,365 @@
+"""Text generation by OpenVINO GenAI's continuous batching, driven and metered step by step."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import openvino
+import openvino_genai as genai
+
+from meted.domain.deployment import Task
+from meted.domain.request import (
+    ChatPrompt,
+    EmbeddingPrompt,
+    EngineRequest,
+    FinishReason,
+    RequestRejectedError,
+    Sampling,
+    TextPrompt,
+)
+from meted.domain.step import Step, StepOutput, StepShare
+from meted.domain.units import RequestId, Tokens
+from meted.live.checkpoints.checkpoint import read_checkpoint
+from meted.live.checkpoints.facts import last_line
+from meted.live.checkpoints.loading import load_tokenizer
+from meted.live.engine import EngineFacts
+from meted.live.engines.prefix_mirror import PrefixMirror
+from meted.live.engines.text_stream import StopHold, Window
+
+BATCH_TOKENS = 256
+BLOCK_TOKENS = 32
+WARM_UP_TOKENS = BATCH_TOKENS
+SEEDS = 1 << 32
+
+
+class OpenVinoEngine:
+    """An `Engine` over one converted checkpoint folder.
+
+    cache_gib bounds the KV cache. More requests than max_batch wait inside, unmetered.
+    """
+
+    def __init__(self, *, folder: Path, threads: int, max_batch: int, cache_gib: int = 1) -> None:
+        checkpoint = read_checkpoint(folder)
+        self._tokenizer = load_tokenizer(checkpoint)
+        self._ends = _end_tokens(folder, self._tokenizer)
+        self._pipeline: Any = genai.ContinuousBatchingPipeline(
+            str(folder),
+            self._tokenizer,
+            _scheduler(cache_gib, max_batch),
+            "CPU",
+            INFERENCE_NUM_THREADS=threads,
+            # Pinned threads could not give way to the cores that the policy leaves to serving.
+            ENABLE_CPU_PINNING=False,
+        )
+        self._count = 0
+        blocks = self._warm_up()
+        self._mirror = PrefixMirror(
+            batch_tokens=BATCH_TOKENS, block_tokens=BLOCK_TOKENS, blocks=blocks
+        )
+        self._facts = EngineFacts(
+            task=Task.GENERATE,
+            context_tokens=Tokens(min(checkpoint.context_tokens, (blocks - 1) * BLOCK_TOKENS)),
+            max_batch=max_batch,
+        )
+        self._waiting: deque[_Request] = deque()
+        self._running: dict[RequestId, _Request] = {}
+        self._cancelled: list[RequestId] = []
+
+    @property
+    def facts(self) -> EngineFacts:
+        return self._facts
+
+    @property
+    def busy(self) -> bool:
+        return bool(
+            self._running
+            or self._waiting
+            or self._cancelled
+            or self._pipeline.has_non_finished_requests()
+        )
+
+    def add(self, request: EngineRequest) -> Tokens:
+        """Tokenise and take a request in; see `Engine.add`."""
+        ids = self._encode(request)
+        config = self._config(request, len(ids))
+        self._waiting.append(_Request(request, ids, config))
+        return Tokens(len(ids))
+
+    def cancel(self, request_id: RequestId) -> None:
+        """Stop a request; its end is reported by the next step."""
+        running = self._running.pop(request_id, None)
+        if running is not None:
+            running.handle.cancel()
+            self._mirror.end(request_id)
+        else:
+            found = [one for one in self._waiting if one.id == request_id]
+            if not found:
+                return
+            self._waiting.remove(found[0])
+        self._cancelled.append(request_id)
+
+    def step(self) -> Step:
+        """One batch iteration; see `Engine.step`."""
+        self._submit()
+        outputs = [
+            StepOutput(request_id=one, finish_reason=FinishReason.CANCELLED)
+            for one in self._cancelled
+        ]
+        self._cancelled.clear()
+        self._mirror.schedule()
+        self._pipeline.step()
+        shares: list[StepShare] = []
+        fresh: list[_Request] = []
+        for request in self._running.values():
+            new = request.read()
+            share = self._share(request, new)
+            if share is not None:
+                shares.append(share)
+            if new:
+                request.window.tokens += new
+                fresh.append(request)
+            if new or request.finish is not None:
+                outputs.append(StepOutput(request_id=request.id))
+        texts = self._decode(fresh)
+        usage = self._mirror.usage
+        kept = [self._output(one.request_id, texts, one) for one in outputs]
+        return Step(
+            shares=tuple(shares),
+            outputs=tuple(one for one in kept if one.text or one.finish_reason is not None),
+            cache_usage=usage,
+        )
+
+    def _submit(self) -> None:
+        """Hand waiting requests to the pipeline while the batch has room."""
+        while self._waiting and len(self._running) < self._facts.max_batch:
+            request = self._waiting.popleft()
+            ids = openvino.Tensor(np.asarray([request.ids], dtype=np.int64))
+            self._count += 1
+            request.handle = self._pipeline.add_request(self._count, ids, request.config)
+            request.cached = self._mirror.add(request.id, request.ids)
+            self._running[request.id] = request
+
+    def _share(self, request: "_Request", new: Sequence[int]) -> StepShare | None:
+        work = self._mirror.settle(request.id, new)
+        cached, request.cached = request.cached + work.cached, 0
+        if not (work.computed or cached or new):
+            return None
+        return StepShare(
+            request_id=request.id,
+            prefill_tokens=Tokens(work.computed),
+            cached_tokens=Tokens(cached),
+            decode_tokens=Tokens(len(new)),
+            context_tokens=Tokens(self._mirror.context(request.id)),
+        )
+
+    def _decode(self, requests: Sequence["_Request"]) -> dict[RequestId, str]:
+        """New text by request: one call of the detokeniser for the whole batch."""
+        if not requests:
+            return {}
+        texts: list[str] = self._tokenizer.decode([one.window.tokens for one in requests])
+        new = {
+            request.id: request.window.advance(text)
+            for request, text in zip(requests, texts, strict=True)
+        }
+        long = [request.window for request in requests if request.window.long]
+        if long:
+            tails: list[str] = self._tokenizer.decode([window.cut() for window in long])
+            for window, text in zip(long, tails, strict=True):
+                window.restart(text)
+        return new
+
+    def _output(
+        self, request_id: RequestId, texts: dict[RequestId, str], output: StepOutput
+    ) -> StepOutput:
+        """The output with its text; ends the request if it stopped."""
+        request = self._running.get(request_id)
+        if request is None:
+            return output
+        text, finish = texts.get(request_id, ""), request.finish
+        if request.generated < request.min_tokens:
+            # Stop strings count only from min_tokens on.
+            text = request.hold.flush() + text
+        else:
+            text = request.hold.push(text)
+            if request.hold.stopped:
+                if finish is None:
+                    request.handle.cancel()
+                finish = FinishReason.STOP
+            elif finish is not None:
+                text += request.hold.flush()
+        if finish is not None:
+            del self._running[request_id]
+            self._mirror.end(request_id)
+        return StepOutput(request_id=request_id, text=text, finish_reason=finish)
+
+    def _encode(self, request: EngineRequest) -> list[int]:
+        match request.prompt:
+            case ChatPrompt(messages=messages):
+                param = "messages"
+                turns = [{"role": one.role, "content": one.content} for one in messages]
+                try:
+                    text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
+                except (RuntimeError, ValueError) as error:
+                    raise RequestRejectedError(
+                        f"the checkpoint's chat template refuses the messages: "
+                        f"{last_line(error)}; change them or use /v1/completions",
+                        param=param,
+                    ) from error
+                special = False
+            case TextPrompt(text=text):
+                param, special = "prompt", True
+            case EmbeddingPrompt():
+                raise RequestRejectedError(
+                    "this deployment generates text; send embeddings to one that embeds",
+                    param="model",
+                )
+        ids = self._ids(text, param, special=special) if text else []
+        if not ids:
+            raise RequestRejectedError(f"{param} is empty; send some text", param=param)
+        context = self._facts.context_tokens
+        if len(ids) >= context:
+            raise RequestRejectedError(
+                f"This model's maximum context length is {context} tokens. However, your {param} "
+                f"resulted in at least {len(ids)} tokens. Please reduce the length of the {param}.",
+                param=param,
+                code="context_length_exceeded",
+            )
+        return ids
+
+    def _ids(self, text: str, param: str, *, special: bool) -> list[int]:
+        try:
+            encoded = self._tokenizer.encode(text, add_special_tokens=special)
+        except (RuntimeError, ValueError) as error:
+            raise RequestRejectedError(
+                f"{param} cannot be turned into tokens: {last_line(error)}; send plain Unicode",
+                param=param,
+            ) from error
+        return np.asarray(encoded.input_ids.data)[0].tolist()
+
+    def _config(self, request: EngineRequest, prompt_tokens: int) -> Any:
+        sampling = request.sampling
+        left = self._facts.context_tokens - prompt_tokens
+        wanted = left if sampling.max_tokens is None else sampling.max_tokens
+        if wanted > left:
+            raise RequestRejectedError(
+                f"This model's maximum context length is {self._facts.context_tokens} tokens. "
+                f"However, you requested {prompt_tokens + wanted} tokens ({prompt_tokens} in the "
+                f"prompt, {wanted} in the completion). Please reduce max_tokens to {left} or less.",
+                param="max_tokens",
+                code="context_length_exceeded",
+            )
+        config = generation_config(sampling, max_tokens=wanted, ends=self._ends)
+        try:
+            config.validate()
+        except RuntimeError as error:
+            raise RequestRejectedError(last_line(error), param=None) from error
+        return config
+
+    def _warm_up(self) -> int:
+        """Answer once, so that no request pays for it; return the number of KV blocks."""
+        config = generation_config(Sampling(temperature=0.0), max_tokens=3, ends=())
+        config.ignore_eos = True
+        tokens = np.arange(WARM_UP_TOKENS, dtype=np.int64)[None, :]
+        handle = self._pipeline.add_request(self._count, openvino.Tensor(tokens), config)
+        self._pipeline.step()
+        metrics = self._pipeline.get_metrics()
+        while self._pipeline.has_non_finished_requests():
+            self._pipeline.step()
+            handle.read()
+        held = WARM_UP_TOKENS // BLOCK_TOKENS
+        return round(held * 100 / metrics.cache_usage)
+
+
+class _Request:
+    """A request inside the engine, from its arrival to its end."""
+
+    __slots__ = (
+        "cached",
+        "config",
+        "finish",
+        "generated",
+        "handle",
+        "hold",
+        "id",
+        "ids",
+        "min_tokens",
+        "window",
+    )
+
+    def __init__(self, request: EngineRequest, ids: list[int], config: Any) -> None:
+        self.id = request.request_id
+        self.ids = ids
+        self.config = config
+        self.handle: Any = None
+        self.cached = 0
+        self.generated = 0
+        self.min_tokens = request.sampling.min_tokens
+        self.finish: FinishReason | None = None
+        self.window = Window()
+        self.hold = StopHold(request.sampling.stop)
+
+    def read(self) -> list[int]:
+        """Tokens generated since the last call; sets `finish` if these are the last."""
+        new: list[int] = []
+        while self.handle.can_read() and self.finish is None:
+            for output in self.handle.read().values():
+                new += output.generated_ids
+                if output.finish_reason != genai.GenerationFinishReason.NONE:
+                    stop = output.finish_reason == genai.GenerationFinishReason.STOP
+                    self.finish = FinishReason.STOP if stop else FinishReason.LENGTH
+        if not new and self.handle.get_status() == genai.GenerationStatus.IGNORED:
+            # The pipeline dropped it because the KV cache has no room left.
+            self.finish = FinishReason.LENGTH
+        self.generated += len(new)
+        return new
+
+
+def generation_config(sampling: Sampling, *, max_tokens: int, ends: Sequence[int]) -> Any:
+    """The pipeline's form of a request's sampling; temperature 0 is greedy."""
+    config: Any = genai.GenerationConfig()
+    config.max_new_tokens = max_tokens
+    config.min_new_tokens = min(sampling.min_tokens, max_tokens)
+    config.ignore_eos = sampling.ignore_eos
+    config.stop_token_ids = set() if sampling.ignore_eos else set(ends)
+    config.presence_penalty = sampling.presence_penalty
+    config.frequency_penalty = sampling.frequency_penalty
+    config.repetition_penalty = sampling.repetition_penalty
+    config.do_sample = sampling.temperature > 0
+    if config.do_sample:
+        config.temperature = sampling.temperature
+        config.top_p = sampling.top_p
+        if sampling.top_k is not None and sampling.top_k > 0:
+            config.top_k = sampling.top_k
+        seed = secrets.randbelow(SEEDS) if sampling.seed is None else sampling.seed % SEEDS
+        config.rng_seed = seed
+    return config
+
+
+def _scheduler(cache_gib: int, max_batch: int) -> Any:
+    config: Any = genai.SchedulerConfig()
+    config.cache_size = cache_gib
+    config.enable_prefix_caching = True
+    config.dynamic_split_fuse = True
+    config.max_num_batched_tokens = BATCH_TOKENS
+    config.max_num_seqs = max_batch
+    return config
+
+
+def _end_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end an answer: the tokenizer's, and those of generation_config.json."""
+    ends = {int(tokenizer.get_eos_token_id())}
+    path = folder / "generation_config.json"
+    if path.exists():
+        found = msgspec.json.decode(path.read_bytes(), type=_GenerationConfig).eos_token_id
+        ends.update([found] if isinstance(found, int) else found or [])
+    return tuple(sorted(one for one in ends if one >= 0))
+
+
+class _GenerationConfig(msgspec.Struct, frozen=True):
+    eos_token_id: int | list[int] | None = None

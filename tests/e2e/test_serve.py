@@ -1,0 +1,109 @@
+"""The main job with real clients: OpenAI's own, against a real model."""
+
+from pathlib import Path
+
+import openai
+import pytest
+
+from meted.testing.house import RealHouse
+
+pytestmark = pytest.mark.e2e
+MODEL = "smollm2-135m"
+
+
+@pytest.fixture
+def client(house: RealHouse) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+
+
+def test_models_are_listed(client: openai.OpenAI) -> None:
+    assert {model.id for model in client.models.list()} == {MODEL, "all-minilm-l6-v2"}
+
+
+def test_the_answer_is_sensible_english_and_tells_its_cost(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        temperature=0,
+        max_tokens=30,
+    )
+    assert "Paris" in (raw.parse().choices[0].message.content or "")
+    assert 0 < float(raw.headers["x-meted-cost-usd"]) < 0.01
+    assert raw.headers["x-meted-request-id"]
+
+
+def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None:
+    ask = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Count from one to five in words."}],
+        "temperature": 0,
+        "max_tokens": 24,
+    }
+    whole = client.chat.completions.create(**ask).choices[0].message.content
+    chunks = [
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(**ask, stream=True)
+        if chunk.choices
+    ]
+    assert "".join(chunks) == whole
+    assert len(chunks) > 3
+
+
+def test_a_repeated_prompt_comes_from_the_prefix_cache(client: openai.OpenAI) -> None:
+    prompt = " ".join(f"item {number}" for number in range(200))
+    first, again = (
+        client.completions.create(model=MODEL, prompt=prompt, max_tokens=4, temperature=0)
+        for _ in range(2)
+    )
+    assert first.usage is not None and again.usage is not None
+    assert again.usage.prompt_tokens_details is not None
+    assert again.usage.prompt_tokens_details.cached_tokens > 0.8 * again.usage.prompt_tokens
+    assert first.choices[0].text == again.choices[0].text
+
+
+def test_a_prompt_over_the_context_names_the_field(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model=MODEL, prompt="word " * 9000, max_tokens=4)
+    assert refused.value.param == "prompt"
+    assert refused.value.code == "context_length_exceeded"
+
+
+def test_embeddings_put_like_near_like(client: openai.OpenAI) -> None:
+    texts = ["a cat sat on the mat", "a kitten lay on the rug", "interest rates rose again"]
+    data = client.embeddings.create(model="all-minilm-l6-v2", input=texts).data
+    cat, kitten, rates = (one.embedding for one in data)
+    assert dot(cat, kitten) > dot(cat, rates) + 0.3
+
+
+def dot(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def test_a_client_that_leaves_is_billed_for_what_it_used(
+    house: RealHouse, client: openai.OpenAI
+) -> None:
+    stream = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Tell a very long story."}],
+        max_tokens=2000,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    request = stream.response.headers["x-meted-request-id"]
+    for number, _ in enumerate(stream):
+        if number == 5:
+            break
+    stream.close()
+    row = house.wait_for_bill_row("request", request)
+    assert row["nano_usd"] > 0
+    deployments = house.admin("status")["deployments"]
+    assert next(d for d in deployments if d["name"] == MODEL)["running"] == 0
+
+
+def test_the_bill_adds_up_while_the_house_runs(house: RealHouse) -> None:
+    assert house.meted("bill", "--check")
+
+
+def test_the_home_is_private(house: RealHouse) -> None:
+    assert Path(house.home / "admin.key").stat().st_mode & 0o077 == 0
+    assert Path(house.home / "books.sqlite").stat().st_mode & 0o077 == 0

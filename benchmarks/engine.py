@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from load import Shape, body, closed_loop
-
 from meted.testing.house import RealHouse, machine, shared_checkpoints
 
 MODEL = "smollm2-135m"

@@ -30,7 +30,11 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Configuration file; meted.yaml in the current folder is used if it is there.",
 )
-@click.option("--home", envvar="METED_HOME", help="Where state lives (default: METED_HOME, or the data folder).")
+@click.option(
+    "--home",
+    envvar="METED_HOME",
+    help="Where state lives (default: METED_HOME, or the data folder).",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def up(
     host: str | None, port: int | None, config_path: Path | None, home: str | None, as_json: bool

@@ -42,13 +42,14 @@ Prompt = ChatPrompt | TextPrompt | EmbeddingPrompt
 class Sampling:
     """How the next token is chosen and when generation ends.
 
-    temperature 0 is greedy. max_tokens None: up to what the context leaves.
+    temperature 0 is greedy. None: temperature, top_p and top_k as the checkpoint recommends them
+    (generation_config.json), max_tokens up to what the context leaves.
     """
 
     max_tokens: int | None = None
     min_tokens: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()

@@ -206,8 +206,8 @@ def _sampling(body: GenerateBody, limit: int | None) -> Sampling:
     return Sampling(
         max_tokens=limit,
         min_tokens=minimum,
-        temperature=1.0 if body.temperature is None else float(body.temperature),
-        top_p=1.0 if body.top_p is None else float(body.top_p),
+        temperature=None if body.temperature is None else float(body.temperature),
+        top_p=None if body.top_p is None else float(body.top_p),
         # -1 and 0 both mean "all tokens" to vLLM's clients.
         top_k=body.top_k if body.top_k is not None and body.top_k > 0 else None,
         # OpenAI allows negative seeds, engines want them unsigned.

@@ -198,11 +198,15 @@ _INTERVALS = f"""
 """
 
 _REQUESTS = f"""
-    SELECT requests.id, requests.ended, requests.device_nanos, requests.cost,
-        {_exact("lines.device_nanos")}, {_exact("lines.amount")}
-    FROM requests LEFT JOIN lines ON lines.request = requests.id AND lines.kind = '{Kind.REQUEST}'
-    GROUP BY requests.id
+    SELECT id, max(ended), sum(told_nanos), sum(told_cost), sum(nanos), sum(amount) FROM (
+        SELECT id, ended, device_nanos AS told_nanos, cost AS told_cost, 0 AS nanos, 0 AS amount
+        FROM requests
+        UNION ALL
+        SELECT request, null, 0, 0, device_nanos, amount
+        FROM lines WHERE kind = '{Kind.REQUEST}' AND request IS NOT NULL
+    ) GROUP BY id HAVING max(ended) IS NOT NULL
 """
+"""One sort instead of a join, so that it needs no index on the lines."""
 
 
 def _where(from_us: Micros | None, to_us: Micros | None) -> tuple[str, list[int]]:
@@ -292,17 +296,16 @@ def _check_requests(db: sqlite3.Connection) -> tuple[int, int, str | None]:
     count = waiting = 0
     fault: str | None = None
     settled = _Settled(db)
-    for request, ended, nanos, cost, *halves in db.execute(_REQUESTS):
+    for request, ended, told_nanos, told_cost, nanos, amount in db.execute(_REQUESTS):
         count += 1
-        lines = (_whole(*halves[:2]), _whole(*halves[2:]))
-        if lines == (nanos, cost):
+        if (told_nanos, told_cost) == (nanos, amount):
             continue
         if not settled.by(ended):
             waiting += 1
         elif fault is None:
             fault = (
-                f"request {request} has lines of {lines[0]} ns and {lines[1]} nano-USD, but its "
-                f"client was told {nanos} ns and {cost} nano-USD"
+                f"request {request} has lines of {nanos} ns and {amount} nano-USD, but its "
+                f"client was told {told_nanos} ns and {told_cost} nano-USD"
             )
     return count, waiting, fault
 

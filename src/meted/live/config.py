@@ -177,6 +177,10 @@ def load_config(path: Path | None = None) -> Config:
 def parse_config(content: object, *, folder: Path) -> Config:
     """The configuration in a decoded file that stands in `folder`. Raises ConfigError."""
     _check_keys(content, _ConfigFile, "")
+    if isinstance(content, Mapping):
+        # A section whose keys are all commented out is null in YAML and means its defaults.
+        sections = cast(Mapping[str, object], content)
+        content = {key: value for key, value in sections.items() if value is not None}
     try:
         file = msgspec.convert(content, _ConfigFile)
     except msgspec.ValidationError as error:

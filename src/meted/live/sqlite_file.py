@@ -148,11 +148,7 @@ def open_books(path: Path) -> sqlite3.Connection:
         raise StoreError(
             f"SQLite is {sqlite3.sqlite_version}, expected 3.37 or newer; use a newer Python"
         )
-    try:
-        # The journal and shared-memory files take over the mode of the main file.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StoreError(f"cannot open the books {path}: {error.strerror}") from error
+    _create(path)
     with explained(path):
         connection = _connect(path)
         try:
@@ -184,6 +180,20 @@ def read_books(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that only its owner can read; journals take over its mode.
+
+    A file that is there is not even opened: closing it would drop the locks that SQLite holds on
+    it for this process's other connections, and the next reader to leave would delete the journal.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"cannot open the books {path}: {error.strerror}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

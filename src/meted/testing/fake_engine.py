@@ -22,7 +22,19 @@ from meted.domain.units import NANOS_PER_MICRO, RequestId, Tokens
 from meted.live.engine import EngineFacts
 from meted.live.engines.text_stream import StopHold
 
-WORDS = ("time", "model", "token", "cost", "share", "pool", "core", "step", "price", "idle", "serve")
+WORDS = (
+    "time",
+    "model",
+    "token",
+    "cost",
+    "share",
+    "pool",
+    "core",
+    "step",
+    "price",
+    "idle",
+    "serve",
+)
 SETTINGS = "fake.json"
 
 

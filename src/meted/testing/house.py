@@ -38,13 +38,13 @@ class RealHouse:
 
     def start(self, *, patience_s: float = 300) -> "RealHouse":
         """Start the house and wait until every deployment answers."""
-        log = (self.home / "up.log").open("ab")
-        self.process = subprocess.Popen(
-            [*METED, "up", "--port", str(self.port), "--config", str(self.config)],
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-        )
+        with (self.home / "up.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*METED, "up", "--port", str(self.port), "--config", str(self.config)],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             if self.process.poll() is not None:
@@ -95,7 +95,8 @@ class RealHouse:
                 if row[by] == key:
                     return row
             time.sleep(0.1)
-        raise TimeoutError(f"no row with {by} {key!r} in the bill within {patience_s} s")
+        log = (self.home / "up.log").read_text()[-3000:]
+        raise TimeoutError(f"no row with {by} {key!r} in the bill within {patience_s} s; {log}")
 
     def wait_until(self, what: str, true: Callable[[], bool], *, patience_s: float = 60) -> None:
         """Wait for a condition; TimeoutError names it."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meted.live.training.data import (
-    HELD_OUT_SEQUENCES_MAX,
+    HELD_OUT_TOKENS_MAX,
     WINDOW_BYTES,
     Encoder,
     encode_documents,
@@ -144,15 +144,15 @@ def test_no_token_is_on_both_sides_and_the_share_is_kept(
     total = sum(lengths)
     target = max(16, total * share)
     assert dataset.held_out.size <= target + 64
-    assert dataset.held_out.size >= min(target, 16 * HELD_OUT_SEQUENCES_MAX) - 16
+    assert dataset.held_out.size >= min(target, HELD_OUT_TOKENS_MAX) - 16
     assert dataset.train.size >= total - target - 64 - 16
 
 
 def test_the_held_out_part_is_bounded_and_spread() -> None:
     documents = [np.arange(200_000, dtype=np.int32)]
     dataset = pack(documents, sequence_tokens=16, held_out=0.5, seed=0)
-    assert len(dataset.held_out) == HELD_OUT_SEQUENCES_MAX
-    assert dataset.train.size > 198_000
+    assert dataset.held_out.size == HELD_OUT_TOKENS_MAX
+    assert dataset.train.size > 191_000
     assert len({int(row[0]) // 20_000 for row in dataset.held_out}) >= 5
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from meted.domain.job import TrainingSpec
 from meted.live.training.data import Dataset, save_dataset
-from meted.live.wire import Checkpointed, Failed, Pause, Paused, Planned, Resume, Stop, Trained
+from meted.live.wire import Checkpointed, Pause, Paused, Planned, Resume, Stop, Trained
 
 from .trainer_process import TrainerProcess
 
@@ -77,11 +77,3 @@ def test_a_trainer_ends_when_the_house_goes(start: Start) -> None:
         trainer.until(Trained)
         trainer.house_end.close()
         assert trainer.process.wait(timeout=20) == 0
-
-
-def test_what_is_wrong_reaches_the_user_as_a_sentence(tmp_path: Path, spec: TrainingSpec) -> None:
-    with TrainerProcess(
-        spec=replace(spec, base="nothing"), registry=tmp_path, workdir=tmp_path / "job"
-    ) as trainer:
-        assert trainer.drain() == 1
-        assert "there is no checkpoint 'nothing'" in trainer.of(Failed)[0].message

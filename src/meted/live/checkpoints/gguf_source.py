@@ -100,7 +100,7 @@ def convert_gguf(path: Path, out: Path, progress: Progress) -> None:
     else:
         weights.symlink_to(path.absolute())
     progress("converting for OpenVINO")
-    verify_generation(weights, gguf=True)
+    verify_generation(weights, source=path, gguf=True)
     weights.unlink()
     if not (out / MODEL).exists():
         raise CheckpointError(f"OpenVINO wrote no {MODEL} for {path}; is {out} on a full disk?")
@@ -115,7 +115,7 @@ def gguf_to_hugging_face(path: Path, out: Path) -> None:
         network: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
         )
-    except (ValueError, NotImplementedError, KeyError) as error:
+    except Exception as error:  # transformers raises errors of many kinds here.
         raise CheckpointError(
             f"{path} cannot be turned into a network to train: {last_line(error)}; import the "
             "model's Hugging Face folder and train that"

@@ -110,9 +110,9 @@ def convert_hugging_face(folder: Path, out: Path, task: Task, progress: Progress
     progress("trying it out")
     if task is Task.EMBED:
         write_settings(out, settings_of_sentence_transformer(folder))
-        verify_embedding(out)
+        verify_embedding(out, source=folder)
     else:
-        verify_generation(out)
+        verify_generation(out, source=folder)
 
 
 def export(folder: Path, out: Path, task: Task) -> None:
@@ -140,7 +140,7 @@ def export(folder: Path, out: Path, task: Task) -> None:
                 str(folder), load_in_8bit=False, **more
             )
         model.save_pretrained(str(out))
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # The libraries raise errors of many kinds here.
         raise CheckpointError(
             f"{folder} cannot be exported to OpenVINO: {last_line(error)}; take another model"
         ) from error
@@ -158,7 +158,7 @@ def convert_tokenizer(folder: Path, out: Path) -> None:
         models: Any = convert(
             source, with_detokenizer=True, utf8_replace_mode=UTF8ReplaceMode("ignore")
         )
-    except Exception as error:  # The libraries raise bare exceptions of many kinds here.
+    except Exception as error:  # As above.
         raise CheckpointError(
             f"the tokenizer of {folder} cannot be converted: {last_line(error)}; add its "
             "tokenizer.json or take another model"

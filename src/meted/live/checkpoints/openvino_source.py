@@ -74,9 +74,9 @@ def convert_openvino(folder: Path, out: Path, task: Task, progress: Progress) ->
     if task is Task.EMBED:
         if not (out / SETTINGS).exists():
             write_settings(out, settings_of_sentence_transformer(folder))
-        verify_embedding(out)
+        verify_embedding(out, source=folder)
     else:
-        verify_generation(out)
+        verify_generation(out, source=folder)
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psutil
 
 from meted.domain.deployment import Task
@@ -69,7 +71,8 @@ class CheckpointRegistry:
                 "others by their path"
             )
         source = f"{SOURCE_PREFIX}{name}"
-        return self._import(name, locate(name), source, progress or silent)
+        sampling = BUILTINS[name].sampling
+        return self._import(name, locate(name), source, progress or silent, sampling)
 
     def import_path(self, name: str, path: Path, progress: Progress | None = None) -> Checkpoint:
         """Import a GGUF file, a Hugging Face folder or an OpenVINO folder under a name.
@@ -113,7 +116,7 @@ class CheckpointRegistry:
                     link_or_copy(base.folder / file, out / file)
             shutil.copytree(hf_folder, out / TRAINABLE, copy_function=link_or_copy)
             say("trying it out")
-            verify_generation(out)
+            verify_generation(out, source=hf_folder)
             context = min(facts.context_tokens, base.context_tokens)
             self._describe(out, facts, f"trained:{base.name}", context, base.name, held_out)
         return self.get(name)
@@ -161,7 +164,14 @@ class CheckpointRegistry:
             gguf_to_hugging_face(path, out)
         return made
 
-    def _import(self, name: str, path: Path, source: str, progress: Progress) -> Checkpoint:
+    def _import(
+        self,
+        name: str,
+        path: Path,
+        source: str,
+        progress: Progress,
+        sampling: dict[str, float] | None = None,
+    ) -> Checkpoint:
         self._check_free(name)
         if not path.exists():
             raise CheckpointError(f"{path} does not exist; give a file or folder that does")
@@ -169,6 +179,8 @@ class CheckpointRegistry:
         facts, convert = _examine(path, progress)
         with self._making(name) as out:
             convert(out)
+            if sampling:
+                recommend(out, sampling)
             self._describe(out, facts, source, facts.context_tokens, None, {})
         return self.get(name)
 
@@ -232,6 +244,14 @@ class CheckpointRegistry:
             with suppress(ValueError, IndexError):
                 if not psutil.pid_exists(int(path.name.split("-")[1])):
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def recommend(folder: Path, sampling: dict[str, float]) -> None:
+    """Add recommended sampling to a checkpoint's generation_config.json."""
+    path = folder / "generation_config.json"
+    found = path.read_bytes() if path.exists() else b"{}"
+    known = msgspec.json.decode(found, type=dict[str, Any])
+    path.write_bytes(msgspec.json.encode({**known, **sampling}))
 
 
 def _examine(path: Path, progress: Progress) -> tuple[SourceFacts, Callable[[Path], None]]:

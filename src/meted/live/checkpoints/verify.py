@@ -9,9 +9,9 @@ from meted.live.checkpoints.checkpoint import MODEL, TOKENIZER_GGUF, CheckpointE
 from meted.live.checkpoints.facts import last_line
 
 
-def verify_generation(path: Path, *, gguf: bool = False) -> None:
+def verify_generation(path: Path, *, source: Path, gguf: bool = False) -> None:
     """Load a converted folder, or a GGUF file (whose IR is then written beside it), as the engine
-    will, and generate one token. Raises CheckpointError if that fails."""
+    will, and generate one token. Raises CheckpointError, naming its source, if that fails."""
     import openvino_genai as genai
 
     config = genai.SchedulerConfig()
@@ -32,16 +32,16 @@ def verify_generation(path: Path, *, gguf: bool = False) -> None:
         handle = pipeline.add_request(0, ids, wanted)
         pipeline.step()
         answered = bool(handle.can_read())
-    except RuntimeError as error:
+    except Exception as error:  # The engine raises errors of many kinds, from deep inside.
         raise CheckpointError(
-            f"{path} cannot be loaded by the engine: {last_line(error)}; take the model in "
+            f"{source} cannot be loaded by the engine: {last_line(error)}; take the model in "
             "another format (GGUF or Hugging Face folder)"
         ) from error
     if not answered:
-        raise CheckpointError(f"{path} loads but generates nothing; take another model")
+        raise CheckpointError(f"{source} loads but generates nothing; take another model")
 
 
-def verify_embedding(folder: Path) -> None:
+def verify_embedding(folder: Path, *, source: Path) -> None:
     """Compile a converted encoder. Raises CheckpointError if that fails."""
     import openvino
     import openvino_genai as genai
@@ -49,7 +49,7 @@ def verify_embedding(folder: Path) -> None:
     try:
         openvino.Core().compile_model(str(folder / MODEL), "CPU")
         genai.Tokenizer(str(folder)).encode(["One, two,"])
-    except RuntimeError as error:
+    except Exception as error:  # As above.
         raise CheckpointError(
-            f"{folder} cannot be loaded by the engine: {last_line(error)}; take another model"
+            f"{source} cannot be loaded by the engine: {last_line(error)}; take another model"
         ) from error

@@ -5,6 +5,7 @@
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ class OpenVinoEngine:
     def __init__(self, *, folder: Path, threads: int, max_batch: int, cache_gib: int = 1) -> None:
         checkpoint = read_checkpoint(folder)
         self._tokenizer = load_tokenizer(checkpoint)
-        self._ends = _end_tokens(folder, self._tokenizer)
+        recommended = _recommended(folder)
+        self._ends = _end_tokens(recommended, self._tokenizer)
+        self._recommended = recommended
         self._pipeline: Any = genai.ContinuousBatchingPipeline(
             str(folder),
             self._tokenizer,
@@ -254,6 +257,7 @@ class OpenVinoEngine:
                 param="max_tokens",
                 code="context_length_exceeded",
             )
+        sampling = self._recommended.complete(sampling)
         config = generation_config(sampling, max_tokens=wanted, ends=self._ends)
         try:
             config.validate()
@@ -330,10 +334,11 @@ def generation_config(sampling: Sampling, *, max_tokens: int, ends: Sequence[int
     config.presence_penalty = sampling.presence_penalty
     config.frequency_penalty = sampling.frequency_penalty
     config.repetition_penalty = sampling.repetition_penalty
-    config.do_sample = sampling.temperature > 0
+    temperature = 1.0 if sampling.temperature is None else sampling.temperature
+    config.do_sample = temperature > 0
     if config.do_sample:
-        config.temperature = sampling.temperature
-        config.top_p = sampling.top_p
+        config.temperature = temperature
+        config.top_p = 1.0 if sampling.top_p is None else sampling.top_p
         if sampling.top_k is not None and sampling.top_k > 0:
             config.top_k = sampling.top_k
         seed = secrets.randbelow(SEEDS) if sampling.seed is None else sampling.seed % SEEDS
@@ -351,15 +356,35 @@ def _scheduler(cache_gib: int, max_batch: int) -> Any:
     return config
 
 
-def _end_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
-    """Tokens that end an answer: the tokenizer's, and those of generation_config.json."""
-    ends = {int(tokenizer.get_eos_token_id())}
-    path = folder / "generation_config.json"
-    if path.exists():
-        found = msgspec.json.decode(path.read_bytes(), type=_GenerationConfig).eos_token_id
-        ends.update([found] if isinstance(found, int) else found or [])
-    return tuple(sorted(one for one in ends if one >= 0))
-
-
 class _GenerationConfig(msgspec.Struct, frozen=True):
+    """What a checkpoint's generation_config.json recommends; as vLLM does, it fills what a
+    request leaves open."""
+
     eos_token_id: int | list[int] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+
+    def complete(self, sampling: Sampling) -> Sampling:
+        """The sampling with its open parts filled."""
+        return replace(
+            sampling,
+            temperature=self.temperature if sampling.temperature is None else sampling.temperature,
+            top_p=self.top_p if sampling.top_p is None else sampling.top_p,
+            top_k=self.top_k if sampling.top_k is None else sampling.top_k,
+        )
+
+
+def _recommended(folder: Path) -> _GenerationConfig:
+    path = folder / "generation_config.json"
+    if not path.exists():
+        return _GenerationConfig()
+    return msgspec.json.decode(path.read_bytes(), type=_GenerationConfig)
+
+
+def _end_tokens(recommended: _GenerationConfig, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end an answer: the tokenizer's, and those that the checkpoint names."""
+    ends = {int(tokenizer.get_eos_token_id())}
+    found = recommended.eos_token_id
+    ends.update([found] if isinstance(found, int) else found or [])
+    return tuple(sorted(one for one in ends if one >= 0))

@@ -28,7 +28,7 @@ class Progress:
     scheduled: int = 0
     generating: bool = False
     chain: list[int] = field(default_factory=lambda: [0])
-    blocks: list[int] = field(default_factory=list[int])
+    blocks: list["_Block"] = field(default_factory=list["_Block"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +95,13 @@ class PrefixMirror:
 
     def end(self, request_id: str) -> None:
         """A request has ended or was cancelled; its blocks may be reused or overwritten."""
-        for key in self._requests.pop(request_id).blocks:
-            self._store.release(key)
+        for block in self._requests.pop(request_id).blocks:
+            self._store.release(block)
 
     @property
     def usage(self) -> float:
         """Share of the blocks that running requests hold."""
-        return self._store.held_blocks / self._store.total
+        return self._store.held / self._store.total
 
     def _restore(self, request: Progress) -> None:
         """Find the longest cached prefix: full blocks, then at most one partly filled block.
@@ -118,10 +118,10 @@ class PrefixMirror:
             return
 
     def _take(self, request: Progress, end: int) -> bool:
-        key = self._key(request, end)
-        if not self._store.take(key):
+        block = self._store.take(self._key(request, end))
+        if block is None:
             return False
-        request.blocks.append(key)
+        request.blocks.append(block)
         request.processed = end - 1 if end == request.prompt_tokens else end
         return True
 
@@ -132,12 +132,10 @@ class PrefixMirror:
         blocks, known = request.blocks, len(request.tokens)
         if blocks and (needed > len(blocks) or request.generating):
             last = self._key(request, min(len(blocks) * self._block_tokens, known))
-            self._store.rename(blocks[-1], last)
-            blocks[-1] = last
+            blocks[-1] = self._store.rename(blocks[-1], last)
         while len(blocks) < needed:
             key = self._key(request, min((len(blocks) + 1) * self._block_tokens, known))
-            self._store.allocate(key)
-            blocks.append(key)
+            blocks.append(self._store.allocate(key))
 
     def _key(self, request: Progress, end: int) -> int:
         """A hash over the tokens up to `end`, by way of the full blocks before it."""
@@ -149,69 +147,81 @@ class PrefixMirror:
         return hash((chain[full], *request.tokens[full * size : end]))
 
 
+@dataclass(slots=True, eq=False)
+class _Block:
+    """A KV block: a hash over all tokens up to its end, who holds it, when it was last taken."""
+
+    key: int
+    taken: int
+    holders: int = 1
+
+
 class _BlockStore:
-    """KV blocks by key: held by running requests, or free to be found again or overwritten."""
+    """KV blocks: held by running requests, or free to be found by key again or overwritten."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.held_blocks = 0
-        self._held: dict[int, int] = {}
-        self._free: dict[int, int] = {}
-        self._oldest: list[tuple[int, int]] = []
-        self._taken: dict[int, int] = {}
+        self.held = 0
+        self._free = 0
+        self._by_key: dict[int, _Block] = {}
+        self._oldest: list[tuple[int, _Block]] = []
         self._ticks = count()
 
-    def take(self, key: int) -> bool:
+    def take(self, key: int) -> _Block | None:
         """Hold the block of this key if there is one."""
-        if key in self._held:
-            self._held[key] += 1
-            return True
-        if key not in self._free:
-            return False
-        del self._free[key]
-        self._hold(key)
-        return True
+        block = self._by_key.get(key)
+        if block is None:
+            return None
+        if block.holders == 0:
+            self._free -= 1
+            self.held += 1
+        block.holders += 1
+        block.taken = next(self._ticks)
+        return block
 
-    def allocate(self, key: int) -> None:
+    def allocate(self, key: int) -> _Block:
         """Hold a new block, overwriting the least recently taken free one if all are in use."""
-        if self.held_blocks + len(self._free) >= self.total:
+        if self.held + self._free >= self.total:
             self._overwrite()
-        if key in self._held:
-            # The same tokens computed twice at once: one of the blocks is lost to the search.
-            self._held[key] += 1
-        else:
-            self._free.pop(key, None)
-            self._hold(key)
+        block = _Block(key, next(self._ticks))
+        self._name(block)
+        self.held += 1
+        return block
 
-    def rename(self, old: int, new: int) -> None:
-        """The block's contents have grown. If others hold it too, it was copied first."""
-        if old == new:
-            return
-        self.release(old, keep=False)
-        self.allocate(new)
+    def rename(self, block: _Block, key: int) -> _Block:
+        """The block's contents have grown. If others hold it too, it is copied first."""
+        if block.key == key:
+            return block
+        if block.holders > 1:
+            block.holders -= 1
+            return self.allocate(key)
+        if self._by_key.get(block.key) is block:
+            del self._by_key[block.key]
+        block.key = key
+        self._name(block)
+        return block
 
-    def release(self, key: int, *, keep: bool = True) -> None:
-        """Hold the block no longer; with the last holder gone it stays to be found, if `keep`."""
-        self._held[key] -= 1
-        if self._held[key]:
-            return
-        del self._held[key]
-        self.held_blocks -= 1
-        if keep:
-            self._free[key] = self._taken[key]
-            heapq.heappush(self._oldest, (self._taken[key], key))
-        else:
-            del self._taken[key]
+    def release(self, block: _Block) -> None:
+        """Hold the block no longer; with the last holder gone it stays to be found."""
+        block.holders -= 1
+        if block.holders == 0:
+            self._name(block)
+            self.held -= 1
+            self._free += 1
+            heapq.heappush(self._oldest, (block.taken, block))
 
-    def _hold(self, key: int) -> None:
-        self._held[key] = 1
-        self._taken[key] = next(self._ticks)
-        self.held_blocks += 1
+    def _name(self, block: _Block) -> None:
+        """Let the block be found by its key, instead of an equal one that was there before."""
+        before = self._by_key.get(block.key)
+        if before is not None and before is not block and before.holders == 0:
+            self._free -= 1
+        self._by_key[block.key] = block
 
     def _overwrite(self) -> None:
         while self._oldest:
-            taken, key = heapq.heappop(self._oldest)
-            if self._free.get(key) == taken:
-                del self._free[key]
-                del self._taken[key]
+            taken, block = heapq.heappop(self._oldest)
+            current = self._by_key.get(block.key) is block and block.taken == taken
+            if current and block.holders == 0:
+                del self._by_key[block.key]
+                self._free -= 1
                 return

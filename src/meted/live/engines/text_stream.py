@@ -12,16 +12,17 @@ never loses the beginning of one that is not yet whole."""
 class Window:
     """The last tokens of an answer. Decoding all of it in every step would cost more and more."""
 
-    __slots__ = ("_seen", "tokens")
+    __slots__ = ("_open", "_seen", "tokens")
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self._seen = 0
+        self._open = False
 
     @property
     def long(self) -> bool:
-        """Whether it is time to `cut` it."""
-        return len(self.tokens) >= WINDOW_TOKENS
+        """Whether it is time to `cut` it: never within a character."""
+        return len(self.tokens) >= WINDOW_TOKENS and not self._open
 
     def advance(self, text: str) -> str:
         """The new text, given the text of all tokens in the window; a character that may still
@@ -29,6 +30,7 @@ class Window:
         settled = text.rstrip(REPLACEMENT) if text.endswith(REPLACEMENT) else text
         if len(text) - len(settled) > OVERLAP_TOKENS:
             settled = text
+        self._open = len(settled) < len(text)
         new = settled[self._seen :]
         self._seen = max(self._seen, len(settled))
         return new
@@ -40,7 +42,7 @@ class Window:
 
     def restart(self, text: str) -> None:
         """The text of the tokens that `cut` kept, all of which has been seen."""
-        self._seen = len(text.rstrip(REPLACEMENT))
+        self._seen = len(text)
 
 
 class StopHold:

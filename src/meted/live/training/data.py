@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from meted.live.training.html_text import html_text
 
 SUFFIXES = (".txt", ".md", ".rst", ".html", ".htm", ".jsonl")
-HELD_OUT_SEQUENCES_MAX = 64
+HELD_OUT_TOKENS_MAX = 8192
 """More would make each evaluation dearer than it is telling."""
+HELD_OUT_SEQUENCES_MIN = 8
 
 WINDOW_BYTES = 2000
 """Text is tokenised in parts of this size: a part never has more tokens than bytes."""
@@ -178,13 +179,13 @@ def pack(documents: Sequence[Ids], *, sequence_tokens: int, held_out: float, see
     """Split by pieces of documents, chosen by the seed, and cut each side into whole sequences.
 
     A document of up to four sequences stays on one side; a longer one is cut into pieces of that
-    length. The held-out part has at most HELD_OUT_SEQUENCES_MAX sequences.
+    length. The held-out part has at most HELD_OUT_TOKENS_MAX tokens, or
+    HELD_OUT_SEQUENCES_MIN sequences if these are more.
     Raises ValueError, with the count, if one side would have no sequence.
     """
     total = sum(len(document) for document in documents)
-    target = min(
-        max(sequence_tokens, round(total * held_out)), HELD_OUT_SEQUENCES_MAX * sequence_tokens
-    )
+    most = max(HELD_OUT_SEQUENCES_MIN, HELD_OUT_TOKENS_MAX // sequence_tokens)
+    target = min(max(sequence_tokens, round(total * held_out)), most * sequence_tokens)
     # Small pieces sample a small corpus better.
     length = max(sequence_tokens, min(4 * sequence_tokens, target // 8))
     pieces = [
@@ -207,7 +208,7 @@ def pack(documents: Sequence[Ids], *, sequence_tokens: int, held_out: float, see
             f"and one held-out sequence of {sequence_tokens} tokens are needed; add text "
             f"(about {4 * sequence_tokens} tokens at least) or lower sequence_tokens"
         )
-    return Dataset(train=train, held_out=kept[:HELD_OUT_SEQUENCES_MAX])
+    return Dataset(train=train, held_out=kept[:most])
 
 
 def _rows(pieces: Sequence[Ids], sequence_tokens: int) -> Ids:

@@ -30,6 +30,8 @@ class _FusedCrossEntropy(Function):
             logits_CV = (hidden_CD @ weight_VD.T).float()
             norms_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
             total += (norms_C1 - logits_CV.gather(1, targets_C1)).sum()
+            if not ctx.needs_input_grad[0]:
+                continue
             grad_CV = logits_CV.sub_(norms_C1).exp_()
             grad_CV.scatter_add_(1, targets_C1, torch.full_like(norms_C1, -1.0))
             grad_CV = grad_CV.to(hidden_ND.dtype)

@@ -50,19 +50,21 @@ def _muon(parameters: Sequence[Tensor], rate: float, decay: float) -> list[Optim
     return built
 
 
-# gd is the plain method on the whole training part in each step: Cauchy 1847. The learning rates
-# were chosen on SmolLM2-135M with benchmarks/optimizers.py; gradients are clipped to norm 1.
+# gd is the plain method on the whole training part in each step (Cauchy 1847). Gradients are
+# clipped to norm 1. Tried on SmolLM2-135M with LoRA, 10 steps of 1024 tokens: held-out loss 3.116
+# becomes 2.938, 2.878, 2.804 with adamw at 5e-4, 1e-3, 2e-3, and 2.914 with sgd at 0.5, which
+# diverges at 2; the other rates stand in customary ratios to these.
 OPTIMIZERS: dict[str, Recipe] = {
-    "gd": Recipe(build=_sgd(), lora=1.0, full=0.1, decays=False),
+    "gd": Recipe(build=_sgd(), lora=0.5, full=0.1, decays=False),
     "sgd": Recipe(build=_sgd(), lora=0.5, full=0.05, decays=False),
     "momentum": Recipe(build=_sgd(momentum=0.9), lora=0.1, full=0.01),
     "nesterov": Recipe(build=_sgd(momentum=0.9, nesterov=True), lora=0.1, full=0.01),
-    "adam": Recipe(build=_plain(optim.Adam), lora=5e-4, full=3e-5),
-    "adamw": Recipe(build=_plain(optim.AdamW), lora=5e-4, full=3e-5),
+    "adam": Recipe(build=_plain(optim.Adam), lora=1e-3, full=3e-5),
+    "adamw": Recipe(build=_plain(optim.AdamW), lora=1e-3, full=3e-5),
     "adafactor": Recipe(build=_plain(optim.Adafactor), lora=1e-2, full=1e-3),
     "adagrad": Recipe(build=_plain(optim.Adagrad), lora=2e-3, full=1e-4),
     "rmsprop": Recipe(build=_plain(optim.RMSprop), lora=2e-4, full=1e-5),
-    "nadam": Recipe(build=_plain(optim.NAdam), lora=5e-4, full=3e-5),
+    "nadam": Recipe(build=_plain(optim.NAdam), lora=1e-3, full=3e-5),
     "radam": Recipe(build=_plain(optim.RAdam), lora=1e-3, full=5e-5),
     "muon": Recipe(build=_muon, lora=1e-3, full=5e-5),
 }

@@ -38,7 +38,6 @@ def run_job(
     *, spec: TrainingSpec, registry_folder: Path, workdir: Path, threads: int, link: Link
 ) -> int:
     """Run a job to its end, or to the order to stop; the exit status of the process."""
-    # pyright: reportUnknownMemberType=false
     torch.set_num_threads(threads)
     house = House(link)
     try:

@@ -1,0 +1,119 @@
+"""meted.yaml: defaults, exact prices, and errors that name the key, the value and the way out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from meted.domain.deployment import SLO, Task
+from meted.domain.units import Micros
+from meted.live.config import Config, ConfigError, load_config, parse_config, usable_cores
+from meted.policy.allocation.static import StaticPolicy
+
+EXAMPLE = Path(__file__).parents[2] / "meted.example.yaml"
+
+
+def parse(content: Any) -> Config:
+    return parse_config(content, folder=Path("/srv"))
+
+
+def test_example_is_the_default_configuration() -> None:
+    assert load_config(EXAMPLE) == load_config()
+
+
+def test_example_shows_every_key() -> None:
+    """A key that the example leaves out, or only comments out, is still named in it."""
+    text = EXAMPLE.read_text()
+    for key in ("cores", "path", "engine", "threads", "parameters", "max_queue", "flush_ms"):
+        assert f"{key}:" in text
+
+
+def test_default_serves_a_language_model_and_an_encoder_on_all_cores() -> None:
+    config = load_config()
+    assert [one.name for one in config.deployments] == ["smollm2-135m", "all-minilm-l6-v2"]
+    assert config.pool.indices == usable_cores()
+    assert config.pool.price.nano_usd_per_device_hour == 20_000_000
+    assert (config.server.host, config.server.port) == ("127.0.0.1", 8080)
+
+
+def test_deployment_knows_its_task_only_from_its_checkpoint() -> None:
+    (one,) = parse(
+        {"deployments": [{"name": "chat", "path": "w.gguf", "slo": {"ttft_p95_ms": 0.5}}]}
+    ).deployments
+    assert one.path == Path("/srv/w.gguf")
+    deployment = one.deployment(Task.EMBED)
+    assert (deployment.name, deployment.checkpoint, deployment.task) == ("chat", "chat", "embed")
+    assert deployment.slo == SLO(ttft_p95=Micros(500), tpot_p95=Micros(200_000))
+
+
+@pytest.mark.parametrize(
+    ("price", "nano"),
+    [("0.02", 20_000_000), (0.02, 20_000_000), (1, 10**9), ("0.000000001", 1), ("0", 0), (1e-9, 1)],
+)
+def test_price_is_exact(price: str | float, nano: int) -> None:
+    config = parse({"pool": {"price_usd_per_device_hour": price}})
+    assert config.pool.price.nano_usd_per_device_hour == nano
+
+
+@pytest.mark.parametrize("price", ["0.0000000001", "-1", "cheap", "nan", "inf", -0.5])
+def test_price_that_is_no_exact_number_of_nano_usd_is_refused(price: str | float) -> None:
+    with pytest.raises(ConfigError, match=r"price_usd_per_device_hour is .*at most 9 decimals"):
+        parse({"pool": {"price_usd_per_device_hour": price}})
+
+
+def test_cores_are_a_count_or_a_list() -> None:
+    first = usable_cores()[0]
+    assert parse({"pool": {"cores": 1}}).pool.indices == (first,)
+    assert parse({"pool": {"cores": [first]}}).pool.indices == (first,)
+
+
+def test_policy_gets_its_parameters() -> None:
+    config = parse({"policy": {"name": "static", "parameters": {"serving_share": 0.25}}})
+    assert config.policy.policy == StaticPolicy(serving_share=0.25)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"pol": {}}, ["pol", "did you mean", "pol"]),
+        ({"server": {"prot": 81}}, ["server.prot", "81", "did you mean 'port'"]),
+        ({"deployments": [{"name": "a", "slo": {"x": 1}}]}, ["deployments[0].slo.x", "known:"]),
+        ({"books": {"interval": 2}}, ["books.interval", "'interval_s'"]),
+        ({7: 1}, ["7", "known:"]),
+        ({"server": {"port": "81"}}, ["server.port", "int"]),
+        ({"server": {"port": 70000}}, ["server.port is 70000", "65535"]),
+        ({"pool": {"cores": 0}}, ["pool.cores is 0"]),
+        ({"pool": {"cores": []}}, ["no device"]),
+        ({"pool": {"cores": [99999]}}, ["core 99999"]),
+        ({"pool": {"cores": [0, 0]}}, ["twice"]),
+        ({"policy": {"name": "greedy"}}, ["greedy", "demand"]),
+        ({"policy": {"parameters": {"speed": 1}}}, ["demand", "speed"]),
+        ({"policy": {"interval_s": 0}}, ["policy.interval_s is 0"]),
+        ({"deployments": [{"checkpoint": "c"}]}, ["name"]),
+        ({"deployments": [{"name": "a"}, {"name": "a"}]}, ["'a' twice"]),
+        ({"deployments": [{"name": "a", "replicas": 0}]}, ["deployments[0].replicas is 0"]),
+        ([1], ["object"]),
+    ],
+)
+def test_error_names_the_key_and_the_way_out(content: Any, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(content)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_file_errors_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+    path = tmp_path / "meted.yaml"
+    for content in ("pool: [", yaml.safe_dump({"sever": {}})):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=r"meted\.yaml"):
+            load_config(path)
+
+
+def test_empty_file_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "meted.yaml"
+    path.write_text("")
+    assert load_config(path) == load_config()

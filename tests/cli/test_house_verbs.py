@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from meted.cli.common import NO_HOUSE, REFUSED
+from meted.live.home import find_home
 from meted.testing.house import RealHouse
 
 Run = Callable[..., Result]
@@ -102,6 +103,16 @@ def test_down_ends_the_house_and_then_there_is_none(run: Run, own_house: RealHou
     assert own_house.process.wait(timeout=10) == 0
     assert run("down", env=environment).exit_code == NO_HOUSE
     assert run("bill", "--check", env=environment).exit_code == 0
+
+
+def test_house_that_is_still_starting_is_not_taken_for_none(run: Run, tmp_path: Path) -> None:
+    home = find_home(tmp_path)
+    home.prepare()
+    with home.lock():
+        for verb in ("status", "down"):
+            said = run(verb, "--home", str(tmp_path))
+            assert said.exit_code == NO_HOUSE
+            assert "still starting" in said.stderr
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,10 @@ def script(tmp_path: Path) -> Iterator[Script]:
     thread.start()
     script.home.prepare()
     write_private(script.home.admin_key, b"mt-recorded\n")
-    script.home.write_house(RunningHouse(pid=1, url=f"http://127.0.0.1:{server.server_address[1]}"))
     with script.home.lock():
+        script.home.write_house(
+            RunningHouse(pid=1, url=f"http://127.0.0.1:{server.server_address[1]}")
+        )
         yield script
     server.shutdown()
     server.server_close()

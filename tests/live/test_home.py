@@ -69,6 +69,7 @@ def test_killed_house_leaves_the_home_free_and_is_not_running(
     assert home.running() is None
     with home.lock():
         assert home.locked()
+        assert home.running() is None, "the killed house's address must not be taken for this one's"
     assert not home.locked()
 
 

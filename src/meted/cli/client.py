@@ -68,6 +68,8 @@ class HouseClient:
 def connect(home: Home) -> HouseClient:
     """A client of the house that runs in `home`. Exits 3 if none does, 4 without its key."""
     running = home.running()
+    if running is None and home.locked():
+        raise NoHouseError(f"the house in {home.folder} is still starting; try again soon")
     if running is None:
         raise NoHouseError(f"no house runs in {home.folder}; start one with `meted up`")
     key = home.read_admin_key()

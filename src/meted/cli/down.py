@@ -27,7 +27,8 @@ def down(wait: float, home: Home, as_json: bool) -> None:
     """End the running house: answer what runs, make training durable, close the books."""
     running = home.running()
     if running is None:
-        raise NoHouseError(f"no house runs in {home.folder}")
+        connect(home)  # Says which it is: none, or one that is still starting.
+        raise NoHouseError(f"the house in {home.folder} has just ended")
     with spinner("the house answers what runs and closes the books"):
         try:
             connect(home).post("shutdown")

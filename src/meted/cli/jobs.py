@@ -8,6 +8,7 @@ from meted.cli.client import HouseClient, connect
 from meted.cli.common import FAILED, Verbs, common_options, examples, print_json
 from meted.cli.render import dollars, number, print_table
 from meted.cli.watch import watch_job
+from meted.domain.job import FINAL_JOB_STATUSES
 from meted.live.home import Home
 
 SHOWN_LOSSES = 12
@@ -115,7 +116,7 @@ def print_jobs(found: list[dict[str, Any]]) -> None:
             (
                 job["name"],
                 job["status"],
-                job["phase"],
+                None if job["status"] in FINAL_JOB_STATUSES else job["phase"],
                 f"{job['step']}/{job['total_steps']}",
                 number(job["loss"]),
                 number(job["held_out"]),
@@ -130,6 +131,7 @@ def print_jobs(found: list[dict[str, Any]]) -> None:
 
 
 def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
+    lives = job["status"] not in FINAL_JOB_STATUSES
     held_out = " -> ".join(
         f"{number(job[key])} ({moment})"
         for key, moment in (
@@ -141,7 +143,7 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     )
     facts = [
         ("name", job["name"]),
-        ("status", f"{job['status']}, phase {job['phase']}"),
+        ("status", job["status"] + (f", phase {job['phase']}" if lives else "")),
         ("training", f"{job['base']} by {job['method']} with {job['optimizer']}"),
         ("tenant", job["tenant"]),
         ("step", f"{job['step']} of {job['total_steps']}, durable {job['checkpoint_step']}"),

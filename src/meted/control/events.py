@@ -141,13 +141,8 @@ class DemandSeen:
     jobs: tuple[JobDemand, ...]
 
 
-Event = (
-    Deployed
-    | Undeployed
-    | ReplicaReady
-    | ReplicaDrained
-    | ReplicaDied
-    | JobSubmitted
+JobEvent = (
+    JobSubmitted
     | JobRemembered
     | JobMoved
     | JobWaits
@@ -157,5 +152,5 @@ Event = (
     | PauseAsked
     | ResumeAsked
     | CancelAsked
-    | DemandSeen
 )
+Event = Deployed | Undeployed | ReplicaReady | ReplicaDrained | ReplicaDied | DemandSeen | JobEvent

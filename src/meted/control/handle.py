@@ -16,22 +16,13 @@ from meted.control.effects import (
     StopReplica,
 )
 from meted.control.events import (
-    CancelAsked,
     DemandSeen,
     Deployed,
     Event,
-    JobDied,
-    JobFinished,
-    JobGaveUp,
-    JobMoved,
-    JobRemembered,
-    JobSubmitted,
-    JobWaits,
-    PauseAsked,
+    JobEvent,
     ReplicaDied,
     ReplicaDrained,
     ReplicaReady,
-    ResumeAsked,
     Undeployed,
 )
 from meted.control.jobs import handle_job, start_due_jobs
@@ -54,6 +45,8 @@ def handle(state: ControlState, event: Event) -> Step:
 
     Raises ControlError if the event asks for what cannot be, such as pausing an unknown job.
     """
+    if isinstance(event, JobEvent):
+        return handle_job(state, event)
     match event:
         case Deployed():
             return _deployed(state, event)
@@ -67,19 +60,6 @@ def handle(state: ControlState, event: Event) -> Step:
             return _replica_died(state, event)
         case DemandSeen():
             return _decide(state, event)
-        case (
-            JobSubmitted()
-            | JobRemembered()
-            | JobMoved()
-            | JobWaits()
-            | JobFinished()
-            | JobGaveUp()
-            | JobDied()
-            | PauseAsked()
-            | ResumeAsked()
-            | CancelAsked()
-        ):
-            return handle_job(state, event)
         case _:
             assert_never(event)
 

@@ -7,6 +7,7 @@ from meted.control.effects import Effect, Explain, PauseJob, ResumeJob, SaveJob,
 from meted.control.events import (
     CancelAsked,
     JobDied,
+    JobEvent,
     JobFinished,
     JobGaveUp,
     JobMoved,
@@ -20,18 +21,6 @@ from meted.control.state import ControlError, ControlState
 from meted.domain.job import FINAL_JOB_STATUSES, Job, JobStatus
 from meted.domain.units import JobName, Micros
 
-JobEvent = (
-    JobSubmitted
-    | JobRemembered
-    | JobMoved
-    | JobWaits
-    | JobFinished
-    | JobGaveUp
-    | JobDied
-    | PauseAsked
-    | ResumeAsked
-    | CancelAsked
-)
 Step = tuple[ControlState, tuple[Effect, ...]]
 
 WITH_PROCESS = frozenset({JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSED})

@@ -88,6 +88,8 @@ class Home:
         try:
             if not _within(LOCK_PATIENCE_SECONDS, lambda: _try_lock(descriptor)):
                 raise HomeError(self._taken())
+            # What a killed house left would point at a process that is not a house any more.
+            self.forget_house()
             yield
         finally:
             os.close(descriptor)

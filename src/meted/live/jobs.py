@@ -192,6 +192,7 @@ class Jobs:
                     tokens=message.tokens,
                     phase=TrainingPhase.TRAIN,
                 )
+                job.progress = progress
                 self._loss(job, step=message.step, loss=message.loss, held_out=None, when="train")
             case Evaluated():
                 self._cover(job, message.cpu_ns)

@@ -20,13 +20,13 @@ METED = [sys.executable, "-m", "meted"]
 
 
 class RealHouse:
-    """Start, ask, stop. checkpoints: a folder to share, so that the model is converted once."""
+    """Start, ask, stop. checkpoints: a cache, so that built-in models are converted only once."""
 
     def __init__(self, *, config: dict[str, Any] | None = None, checkpoints: Path | None = None):
         self.home = Path(tempfile.mkdtemp(prefix="meted-house-"))
         if checkpoints is not None:
-            checkpoints.mkdir(parents=True, exist_ok=True)
-            (self.home / "checkpoints").symlink_to(checkpoints.resolve())
+            _prepare(checkpoints)
+            shutil.copytree(checkpoints, self.home / "checkpoints", copy_function=_link_or_copy)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -128,6 +128,33 @@ class RealHouse:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def _prepare(cache: Path) -> None:
+    """Convert the built-in checkpoints in the cache, for serving and for training, if needed."""
+    if (cache / "smollm2-135m" / "hf").exists() and (cache / "all-minilm-l6-v2").exists():
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    code = (
+        "import sys; from pathlib import Path;"
+        "from meted.live.checkpoints import CheckpointRegistry;"
+        "registry = CheckpointRegistry(Path(sys.argv[1]));"
+        "registry.ensure_builtin('all-minilm-l6-v2');"
+        "registry.ensure_builtin('smollm2-135m');"
+        "registry.trainable_folder('smollm2-135m')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(cache)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the built-in models cannot be prepared: {done.stderr[-2000:]}")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def shared_checkpoints() -> Path:

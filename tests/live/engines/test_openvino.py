@@ -116,21 +116,21 @@ def test_a_stop_string_over_several_tokens_is_not_shown(engine: Any):
     assert stopped == whole[: whole.index(stop)]
 
 
-def test_text_that_is_streamed_is_the_text_of_all_tokens(engine: Any):
-    """Also beyond the window of tokens that is decoded again in each step."""
-    wild = Sampling(max_tokens=150, temperature=1.5, seed=11, ignore_eos=True)
-    engine.add(chat("wild", "Write emoji 💙 and 日本語 and ümläuts.", wild))
-    request = None
-    tokens: list[int] = []
-    shown = ""
-    while engine.busy:
-        step = engine.step()
-        request = engine._running.get("wild", request)
-        shown += "".join(one.text for one in step.outputs)
-        new = request.window.tokens
-        tokens += new[-sum(share.decode_tokens for share in step.shares) :]
-    assert len(tokens) == 150
-    assert shown == engine._tokenizer.decode(tokens)
+def test_both_detokenisers_give_the_text_of_all_tokens(engine: Any):
+    from meted.live.engines.detokenise import ByteDetokeniser, WindowDetokeniser
+
+    general = WindowDetokeniser(engine._tokenizer)
+    assert isinstance(engine._detokeniser, ByteDetokeniser)
+    generator = random.Random(4)
+    rows = [[generator.randrange(49152) for _ in range(80)] for _ in range(10)]
+    text = engine._tokenizer.encode("emoji 💙 and 日本語 and ümläuts " * 4)
+    rows.append(text.input_ids.data[0].tolist())
+    for tokens in rows:
+        whole = engine._tokenizer.decode(tokens)
+        for detokeniser in (engine._detokeniser, general):
+            state = detokeniser.begin()
+            shown = "".join(detokeniser.texts([(state, [token])])[0] for token in tokens)
+            assert shown == whole
 
 
 def test_equal_seeds_in_one_batch_give_equal_answers_and_others_do_not(engine: Any):

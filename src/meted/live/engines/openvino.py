@@ -2,14 +2,11 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-import secrets
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import openvino
 import openvino_genai as genai
@@ -30,13 +27,14 @@ from meted.live.checkpoints.checkpoint import read_checkpoint
 from meted.live.checkpoints.facts import last_line
 from meted.live.checkpoints.loading import load_tokenizer
 from meted.live.engine import EngineFacts
+from meted.live.engines.detokenise import choose_detokeniser
 from meted.live.engines.prefix_mirror import PrefixMirror
-from meted.live.engines.text_stream import StopHold, Window
+from meted.live.engines.sampling import end_tokens, generation_config, read_recommended
+from meted.live.engines.text_stream import StopHold
 
 BATCH_TOKENS = 256
 BLOCK_TOKENS = 32
 WARM_UP_TOKENS = BATCH_TOKENS
-SEEDS = 1 << 32
 
 
 class OpenVinoEngine:
@@ -48,9 +46,9 @@ class OpenVinoEngine:
     def __init__(self, *, folder: Path, threads: int, max_batch: int, cache_gib: int = 1) -> None:
         checkpoint = read_checkpoint(folder)
         self._tokenizer = load_tokenizer(checkpoint)
-        recommended = _recommended(folder)
-        self._ends = _end_tokens(recommended, self._tokenizer)
-        self._recommended = recommended
+        self._detokeniser = choose_detokeniser(self._tokenizer)
+        self._recommended = read_recommended(folder)
+        self._ends = end_tokens(self._recommended, self._tokenizer)
         self._pipeline: Any = genai.ContinuousBatchingPipeline(
             str(folder),
             self._tokenizer,
@@ -91,7 +89,7 @@ class OpenVinoEngine:
         """Tokenise and take a request in; see `Engine.add`."""
         ids = self._encode(request)
         config = self._config(request, len(ids))
-        self._waiting.append(_Request(request, ids, config))
+        self._waiting.append(_Request(request, ids, config, self._detokeniser.begin()))
         return Tokens(len(ids))
 
     def cancel(self, request_id: RequestId) -> None:
@@ -118,20 +116,20 @@ class OpenVinoEngine:
         self._mirror.schedule()
         self._pipeline.step()
         shares: list[StepShare] = []
-        fresh: list[_Request] = []
+        fresh: list[tuple[_Request, list[int]]] = []
         for request in self._running.values():
             new = request.read()
             share = self._share(request, new)
             if share is not None:
                 shares.append(share)
             if new:
-                request.window.tokens += new
-                fresh.append(request)
+                fresh.append((request, new))
             if new or request.finish is not None:
                 outputs.append(StepOutput(request_id=request.id))
-        texts = self._decode(fresh)
+        texts = self._detokeniser.texts([(one.detokenised, new) for one, new in fresh])
+        text_of = {one.id: text for (one, _), text in zip(fresh, texts, strict=True)}
         usage = self._mirror.usage
-        kept = [self._output(one.request_id, texts, one) for one in outputs]
+        kept = [self._output(one.request_id, text_of, one) for one in outputs]
         return Step(
             shares=tuple(shares),
             outputs=tuple(one for one in kept if one.text or one.finish_reason is not None),
@@ -160,22 +158,6 @@ class OpenVinoEngine:
             decode_tokens=Tokens(len(new)),
             context_tokens=Tokens(self._mirror.context(request.id)),
         )
-
-    def _decode(self, requests: Sequence["_Request"]) -> dict[RequestId, str]:
-        """New text by request: one call of the detokeniser for the whole batch."""
-        if not requests:
-            return {}
-        texts: list[str] = self._tokenizer.decode([one.window.tokens for one in requests])
-        new = {
-            request.id: request.window.advance(text)
-            for request, text in zip(requests, texts, strict=True)
-        }
-        long = [request.window for request in requests if request.window.long]
-        if long:
-            tails: list[str] = self._tokenizer.decode([window.cut() for window in long])
-            for window, text in zip(long, tails, strict=True):
-                window.restart(text)
-        return new
 
     def _output(
         self, request_id: RequestId, texts: dict[RequestId, str], output: StepOutput
@@ -286,6 +268,7 @@ class _Request:
     __slots__ = (
         "cached",
         "config",
+        "detokenised",
         "finish",
         "generated",
         "handle",
@@ -293,10 +276,11 @@ class _Request:
         "id",
         "ids",
         "min_tokens",
-        "window",
     )
 
-    def __init__(self, request: EngineRequest, ids: list[int], config: Any) -> None:
+    def __init__(
+        self, request: EngineRequest, ids: list[int], config: Any, detokenised: Any
+    ) -> None:
         self.id = request.request_id
         self.ids = ids
         self.config = config
@@ -305,7 +289,7 @@ class _Request:
         self.generated = 0
         self.min_tokens = request.sampling.min_tokens
         self.finish: FinishReason | None = None
-        self.window = Window()
+        self.detokenised = detokenised
         self.hold = StopHold(request.sampling.stop)
 
     def read(self) -> list[int]:
@@ -324,28 +308,6 @@ class _Request:
         return new
 
 
-def generation_config(sampling: Sampling, *, max_tokens: int, ends: Sequence[int]) -> Any:
-    """The pipeline's form of a request's sampling; temperature 0 is greedy."""
-    config: Any = genai.GenerationConfig()
-    config.max_new_tokens = max_tokens
-    config.min_new_tokens = min(sampling.min_tokens, max_tokens)
-    config.ignore_eos = sampling.ignore_eos
-    config.stop_token_ids = set() if sampling.ignore_eos else set(ends)
-    config.presence_penalty = sampling.presence_penalty
-    config.frequency_penalty = sampling.frequency_penalty
-    config.repetition_penalty = sampling.repetition_penalty
-    temperature = 1.0 if sampling.temperature is None else sampling.temperature
-    config.do_sample = temperature > 0
-    if config.do_sample:
-        config.temperature = temperature
-        config.top_p = 1.0 if sampling.top_p is None else sampling.top_p
-        if sampling.top_k is not None and sampling.top_k > 0:
-            config.top_k = sampling.top_k
-        seed = secrets.randbelow(SEEDS) if sampling.seed is None else sampling.seed % SEEDS
-        config.rng_seed = seed
-    return config
-
-
 def _scheduler(cache_gib: int, max_batch: int) -> Any:
     config: Any = genai.SchedulerConfig()
     config.cache_size = cache_gib
@@ -354,37 +316,3 @@ def _scheduler(cache_gib: int, max_batch: int) -> Any:
     config.max_num_batched_tokens = BATCH_TOKENS
     config.max_num_seqs = max_batch
     return config
-
-
-class _GenerationConfig(msgspec.Struct, frozen=True):
-    """What a checkpoint's generation_config.json recommends; as vLLM does, it fills what a
-    request leaves open."""
-
-    eos_token_id: int | list[int] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-
-    def complete(self, sampling: Sampling) -> Sampling:
-        """The sampling with its open parts filled."""
-        return replace(
-            sampling,
-            temperature=self.temperature if sampling.temperature is None else sampling.temperature,
-            top_p=self.top_p if sampling.top_p is None else sampling.top_p,
-            top_k=self.top_k if sampling.top_k is None else sampling.top_k,
-        )
-
-
-def _recommended(folder: Path) -> _GenerationConfig:
-    path = folder / "generation_config.json"
-    if not path.exists():
-        return _GenerationConfig()
-    return msgspec.json.decode(path.read_bytes(), type=_GenerationConfig)
-
-
-def _end_tokens(recommended: _GenerationConfig, tokenizer: Any) -> tuple[int, ...]:
-    """Tokens that end an answer: the tokenizer's, and those that the checkpoint names."""
-    ends = {int(tokenizer.get_eos_token_id())}
-    found = recommended.eos_token_id
-    ends.update([found] if isinstance(found, int) else found or [])
-    return tuple(sorted(one for one in ends if one >= 0))

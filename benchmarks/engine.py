@@ -2,7 +2,8 @@
 
 The direct side is the bare pipeline in a process of its own, driven by nothing but a loop with the
 same settings, the same prompts and answer lengths and as many requests in flight; the other side
-are streaming clients over HTTP, with keys, metering and books. Both take turns in one run.
+are clients over HTTP, answered whole or streamed, with keys, metering and books. All take turns in
+one run, on the same cores as their clients.
 
     python benchmarks/engine.py --seconds 20 --repeats 3
 """
@@ -104,7 +105,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             child.stdin.flush()
             return float(child.stdout.readline())
 
-        def ask_house(concurrency: int, seconds: float, seed: int) -> float:
+        def ask_house(concurrency: int, seconds: float, seed: int, *, stream: bool) -> float:
             seen = asyncio.run(
                 closed_loop(
                     url=house.url,
@@ -114,6 +115,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                     seconds=seconds,
                     seed=seed,
                     shape=SHAPE,
+                    stream=stream,
                 )
             )
             failed = [one.error for one in seen if one.error]
@@ -122,26 +124,30 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             return sum(one.tokens for one in seen) / max(one.at + one.e2e for one in seen)
 
         ask_direct(4, 3, 0)
-        ask_house(4, 3, 0)
+        ask_house(4, 3, 0, stream=True)
         for concurrency in (1, 4, 8):
-            pairs = [
+            runs = [
                 (
                     ask_direct(concurrency, arguments.seconds, seed),
-                    ask_house(concurrency, arguments.seconds, seed),
+                    ask_house(concurrency, arguments.seconds, seed, stream=False),
+                    ask_house(concurrency, arguments.seconds, seed, stream=True),
                 )
                 for seed in range(1, arguments.repeats + 1)
             ]
-            ratios = [behind / bare for bare, behind in pairs]
-            rows.append(
-                {
-                    "concurrency": concurrency,
-                    "direct_tokens_per_second": statistics.median(bare for bare, _ in pairs),
-                    "house_tokens_per_second": statistics.median(behind for _, behind in pairs),
-                    "ratio_median": statistics.median(ratios),
-                    "ratio_min": min(ratios),
-                    "ratio_max": max(ratios),
-                }
-            )
+            bare = statistics.median(run[0] for run in runs)
+            for mode, index in (("whole", 1), ("streamed", 2)):
+                ratios = [run[index] / run[0] for run in runs]
+                rows.append(
+                    {
+                        "concurrency": concurrency,
+                        "mode": mode,
+                        "direct_tokens_per_second": bare,
+                        "house_tokens_per_second": statistics.median(r[index] for r in runs),
+                        "ratio_median": statistics.median(ratios),
+                        "ratio_min": min(ratios),
+                        "ratio_max": max(ratios),
+                    }
+                )
         child.stdin.close()
         child.wait()
     return {"machine": machine(), "rows": rows}
@@ -163,10 +169,13 @@ def main() -> None:
         print()
         return
     print(f"machine: {result['machine']}")
-    print(f"{'requests':>9}{'direct tok/s':>14}{'house tok/s':>13}{'ratio':>8}{'min':>7}{'max':>7}")
+    print(
+        f"{'requests':>9}{'answers':>10}{'direct tok/s':>14}{'house tok/s':>13}"
+        f"{'ratio':>8}{'min':>7}{'max':>7}"
+    )
     for row in result["rows"]:
         print(
-            f"{row['concurrency']:9}{row['direct_tokens_per_second']:14.1f}"
+            f"{row['concurrency']:9}{row['mode']:>10}{row['direct_tokens_per_second']:14.1f}"
             f"{row['house_tokens_per_second']:13.1f}{row['ratio_median']:8.3f}"
             f"{row['ratio_min']:7.3f}{row['ratio_max']:7.3f}"
         )

@@ -2,8 +2,8 @@
 
 Both run in a process of their own on the same server settings; the load comes from a third
 process. The gateway stands before a house in memory that answers at once, so that what is counted
-is reading, checking, submitting and writing. `--url`, `--pid`, `--key` and `--model` measure a
-running house instead, its replicas' processes counted apart.
+is reading, checking, submitting and writing. The house is a whole one, with metering and books,
+before a replica that runs a fake engine and is counted apart.
 
     .venv/bin/python benchmarks/gateway.py [--requests 5000] [--repeats 3] [--json]
 """
@@ -24,6 +24,7 @@ import psutil
 
 from meted.gateway.server import server_config
 from meted.testing.fake_doors import TENANT_KEY, FakeDoors
+from meted.testing.house import RealHouse
 
 ANSWER = "the quick brown fox jumps over the lazy"
 SERVERS = ("bare", "gateway")
@@ -216,10 +217,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--url", help="measure a running house at this address")
-    parser.add_argument("--pid", type=int, help="the house's process")
-    parser.add_argument("--key", help="a key of the house")
-    parser.add_argument("--model", default="words")
+    parser.add_argument("--model", default="words", help=argparse.SUPPRESS)
     parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
     parser.add_argument("--load", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)
@@ -233,12 +231,26 @@ def main() -> None:
         wish = {"requests": arguments.requests, "concurrency": arguments.concurrency}
         asyncio.run(load(target, **wish, stream=arguments.stream))
         return
-    with running("bare") as bare, running("gateway") as gateway:
-        targets = [bare, gateway]
-        if arguments.url:
-            house = {"url": arguments.url, "pid": arguments.pid, "key": arguments.key}
-            targets.append(Target(name="house", model=arguments.model, **house))
-        report(compare(targets, arguments), arguments)
+    config = {
+        "deployments": [
+            {
+                "name": "fake",
+                "engine": "meted.testing.fake_engine:FakeEngine",
+                "max_batch": 64,
+                "max_queue": 1024,
+            }
+        ]
+    }
+    with (
+        running("bare") as bare,
+        running("gateway") as gateway,
+        RealHouse(config=config) as house,
+    ):
+        assert house.process is not None
+        real = Target(
+            name="house", url=house.url, pid=house.process.pid, key=house.key, model="fake"
+        )
+        report(compare([bare, gateway, real], arguments), arguments)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,20 @@ def body(rng: random.Random, model: str, shape: Shape) -> dict[str, object]:
     }
 
 
+async def ask_whole(
+    session: aiohttp.ClientSession, url: str, request: dict[str, object], began: float
+) -> Seen:
+    """One request answered in one piece; its first token is its last."""
+    start = time.perf_counter()
+    whole = {k: v for k, v in request.items() if k not in ("stream", "stream_options")}
+    async with session.post(f"{url}/v1/chat/completions", json=whole) as response:
+        answer = await response.json()
+        elapsed = time.perf_counter() - start
+        error = "" if response.status == 200 else json.dumps(answer)[:200]
+        tokens = 0 if error else answer["usage"]["completion_tokens"]
+    return Seen(at=start - began, ttft=elapsed, tpot=0, e2e=elapsed, tokens=tokens, error=error)
+
+
 async def ask(
     session: aiohttp.ClientSession, url: str, request: dict[str, object], began: float
 ) -> Seen:
@@ -133,9 +147,18 @@ async def open_loop(
 
 
 async def closed_loop(
-    *, url: str, key: str, model: str, concurrency: int, seconds: float, seed: int, shape: Shape
+    *,
+    url: str,
+    key: str,
+    model: str,
+    concurrency: int,
+    seconds: float,
+    seed: int,
+    shape: Shape,
+    stream: bool = True,
 ) -> list[Seen]:
     """`concurrency` clients, each asking again as soon as it is answered, for `seconds`."""
+    put = ask if stream else ask_whole
     async with client(key) as session:
         began = time.perf_counter()
 
@@ -143,7 +166,7 @@ async def closed_loop(
             rng = random.Random(seed * 1000 + number)
             seen: list[Seen] = []
             while time.perf_counter() - began < seconds:
-                seen.append(await ask(session, url, body(rng, model, shape), began))
+                seen.append(await put(session, url, body(rng, model, shape), began))
             return seen
 
         return [s for part in await asyncio.gather(*map(one, range(concurrency))) for s in part]

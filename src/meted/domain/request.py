@@ -43,7 +43,7 @@ class Sampling:
     """How the next token is chosen and when generation ends.
 
     temperature 0 is greedy. None: temperature, top_p and top_k as the checkpoint recommends them
-    (generation_config.json), max_tokens up to what the context leaves.
+    (generation_config.json), max_tokens up to what the context leaves. top_k 0: all tokens.
     """
 
     max_tokens: int | None = None

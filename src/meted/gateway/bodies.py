@@ -209,7 +209,7 @@ def _sampling(body: GenerateBody, limit: int | None) -> Sampling:
         temperature=None if body.temperature is None else float(body.temperature),
         top_p=None if body.top_p is None else float(body.top_p),
         # -1 and 0 both mean "all tokens" to vLLM's clients.
-        top_k=body.top_k if body.top_k is not None and body.top_k > 0 else None,
+        top_k=None if body.top_k is None else max(0, body.top_k),
         # OpenAI allows negative seeds, engines want them unsigned.
         seed=None if body.seed is None else body.seed % SEEDS,
         stop=_stops(body.stop),

@@ -161,7 +161,12 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
         async def phase(name: str) -> dict[str, Any]:
             before, began = kinds(house), time.perf_counter()
-            seen = await open_loop(**ask, rate=rate, seconds=arguments.seconds, seed=3)
+            # Equal arrivals and lengths in each phase, but new words: no phase finds another's
+            # prompts in the prefix cache.
+            words = len(result["phases"])
+            seen = await open_loop(
+                **ask, rate=rate, seconds=arguments.seconds, seed=3, words_seed=words
+            )
             ended = time.perf_counter()
             await asyncio.sleep(2.5)
             used = {k: v - before[k] for k, v in kinds(house).items()}

@@ -56,10 +56,15 @@ class Seen:
     error: str = ""
 
 
-def body(rng: random.Random, model: str, shape: Shape) -> dict[str, object]:
-    """A chat request with random words, so that no prefix is cached, and a fixed answer length."""
+def body(
+    rng: random.Random, model: str, shape: Shape, words: random.Random | None = None
+) -> dict[str, object]:
+    """A chat request with random words, so that no prefix is cached, and a fixed answer length.
+
+    words: another source for the words alone, so that equal lengths need not be equal prompts.
+    """
     count = rng.randint(*shape.prompt_words)
-    text = " ".join(rng.choice(WORDS) for _ in range(count))
+    text = " ".join((words or rng).choice(WORDS) for _ in range(count))
     return {
         "model": model,
         "messages": [{"role": "user", "content": f"Tell a story with these words: {text}"}],
@@ -132,15 +137,26 @@ def client(key: str) -> aiohttp.ClientSession:
 
 
 async def open_loop(
-    *, url: str, key: str, model: str, rate: float, seconds: float, seed: int, shape: Shape
+    *,
+    url: str,
+    key: str,
+    model: str,
+    rate: float,
+    seconds: float,
+    seed: int,
+    shape: Shape,
+    words_seed: int,
 ) -> list[Seen]:
-    """Poisson arrivals at `rate` requests/s for `seconds`, whatever the answers do."""
-    rng = random.Random(seed)
+    """Poisson arrivals at `rate` requests/s for `seconds`, whatever the answers do.
+
+    Equal seeds give equal arrivals and lengths; words_seed alone decides the prompts' words.
+    """
+    rng, words = random.Random(seed), random.Random(words_seed)
     async with client(key) as session:
         began = time.perf_counter()
         due, pending = 0.0, []
         while (due := due + rng.expovariate(rate)) < seconds:
-            request = body(rng, model, shape)
+            request = body(rng, model, shape, words)
             await asyncio.sleep(max(0.0, began + due - time.perf_counter()))
             pending.append(asyncio.create_task(ask(session, url, request, began)))
         return list(await asyncio.gather(*pending))

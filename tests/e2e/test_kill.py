@@ -97,7 +97,7 @@ def test_a_request_that_waits_for_a_killed_replica_is_answered_by_the_next(
     house.meted("bill", "--check")
 
 
-def test_a_killed_trainer_resumes_and_its_lost_work_is_booked_as_lost(
+def test_a_killed_trainer_resumes_is_served_and_its_lost_work_is_booked_as_lost(
     own_house: RealHouse, tmp_path: Path
 ) -> None:
     house = own_house.start()
@@ -122,6 +122,11 @@ def test_a_killed_trainer_resumes_and_its_lost_work_is_booked_as_lost(
     assert job["status"] == "done", job["error"]
     steps = [loss["step"] for loss in job["losses"] if loss["when"] == "train"]
     assert set(range(1, 11)) <= set(steps)
+    house.meted("deploy", "kill-me")
+    answer = client(house).chat.completions.create(
+        model="kill-me", messages=[{"role": "user", "content": "Say yes."}], max_tokens=4
+    )
+    assert answer.choices[0].message.content
     house.stop()
     house.meted("bill", "--check")
     kinds = json.loads(house.meted("bill", "--by", "kind", "--json"))["rows"]

@@ -1,5 +1,8 @@
 """The main job with real clients: OpenAI's own, against a real model."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import openai
@@ -98,6 +101,19 @@ def test_a_client_that_leaves_is_billed_for_what_it_used(
     assert row["nano_usd"] > 0
     deployments = house.admin("status")["deployments"]
     assert next(d for d in deployments if d["name"] == MODEL)["running"] == 0
+
+
+def test_the_example_chats_and_says_what_it_cost(house: RealHouse) -> None:
+    example = Path(__file__).parents[2] / "examples" / "chat.py"
+    done = subprocess.run(
+        [sys.executable, str(example), "What is the capital of France?"],
+        env={**os.environ, "METED_URL": house.url, "METED_KEY": house.key},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Paris" in done.stdout
+    assert "tokens, $0.0000" in done.stdout
 
 
 def test_the_bill_adds_up_while_the_house_runs(house: RealHouse) -> None:

@@ -85,8 +85,8 @@ def _option(snapshot: Snapshot, job: JobDemand, level: Harvest) -> _Option:
 
 
 _SPARE_WITHIN_STEPS = 0.1
-"""Share of a core that an engine leaves free even while it steps (waits between its threads);
-measured on two x86 cores with benchmarks/corun.py."""
+"""Share of a device that an engine leaves free even while it steps (waits between its threads). An
+assumption, and a cautious one: it only ranks `idle` above `gaps` where both keep the SLO."""
 
 
 def _slack(demand: DeploymentDemand, level: Harvest) -> float:

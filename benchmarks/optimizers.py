@@ -14,7 +14,6 @@ import datetime
 import json
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -155,7 +154,7 @@ def main() -> None:
     facts = {
         "machine": f"{platform.processor() or platform.machine()}, {arguments.threads} threads",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": "python " + " ".join(sys.argv),
+        "command": f"python benchmarks/optimizers.py {arguments.corpus} --tokens {arguments.tokens}",
         "usd_per_core_hour": arguments.price,
         "columns": ["cpu_seconds", "tokens", "held_out_loss"],
         "results": results,

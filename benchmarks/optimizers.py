@@ -151,10 +151,11 @@ def main() -> None:
         print(f"  {name}: {results[name][0][2]:.4f} -> {results[name][-1][2]:.4f}", flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
     plot(results, arguments.price)
+    command = f"python benchmarks/optimizers.py {arguments.corpus} --tokens {arguments.tokens}"
     facts = {
         "machine": f"{platform.processor() or platform.machine()}, {arguments.threads} threads",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": f"python benchmarks/optimizers.py {arguments.corpus} --tokens {arguments.tokens}",
+        "command": command,
         "usd_per_core_hour": arguments.price,
         "columns": ["cpu_seconds", "tokens", "held_out_loss"],
         "results": results,

@@ -1,6 +1,6 @@
 """Chat with a running house through OpenAI's own client, and say what it cost.
 
-    METED_KEY=mt-... python examples/chat.py "What is the capital of France?"
+METED_KEY=mt-... python examples/chat.py "What is the capital of France?"
 """
 
 import os

@@ -375,9 +375,10 @@ class Serving:
         """A replica has died: its requests are retried unseen or fail. Returns the reason."""
         served = self.deployments[name]
         replica = served.replicas.pop(replica_id)
-        dead = Account(kind=Kind.LOST, deployment=name)
-        kind = dead if replica.ready else Account(kind=Kind.LOADING, deployment=name)
-        self._metering.worker_ended(replica_id, end.cpu_nanos, kind)
+        wanted = (replica.draining or self.closing) and not replica.running
+        kind = Kind.OVERHEAD if wanted else Kind.LOST if replica.ready else Kind.LOADING
+        tail = Account(kind=kind, deployment=name)
+        self._metering.worker_ended(replica_id, end.cpu_nanos, tail)
         reason = replica.failure or end.reason
         retried: list[LiveRequest] = []
         for request in replica.running.values():

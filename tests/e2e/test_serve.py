@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import openai
@@ -23,7 +24,9 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
     assert {model.id for model in client.models.list()} == {MODEL, "all-minilm-l6-v2"}
 
 
-def test_the_answer_is_sensible_english_and_tells_its_cost(client: openai.OpenAI) -> None:
+def test_the_answer_is_sensible_english_and_tells_the_cost_that_the_books_hold(
+    house: RealHouse, client: openai.OpenAI
+) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=MODEL,
         messages=[{"role": "user", "content": "What is the capital of France?"}],
@@ -31,8 +34,13 @@ def test_the_answer_is_sensible_english_and_tells_its_cost(client: openai.OpenAI
         max_tokens=30,
     )
     assert "Paris" in (raw.parse().choices[0].message.content or "")
-    assert 0 < float(raw.headers["x-meted-cost-usd"]) < 0.01
-    assert raw.headers["x-meted-request-id"]
+    cost = int(Decimal(raw.headers["x-meted-cost-usd"]) * 10**9)
+    assert cost > 0
+    request = raw.headers["x-meted-request-id"]
+    house.wait_until(
+        "the books hold what the answer told",
+        lambda: house.wait_for_bill_row("request", request)["nano_usd"] == cost,
+    )
 
 
 def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None:

@@ -1,6 +1,5 @@
 """The hot path: requests wait, are routed to replicas, metered step by step, and answered."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from meted.domain.deployment import Deployment
@@ -11,7 +10,6 @@ from meted.ledger.attribution import split_step
 from meted.ledger.meter import IN_PROGRESS
 from meted.ledger.recovery import lost
 from meted.live.clock import Clock
-from meted.live.demand_watch import DemandWatch
 from meted.live.doors import (
     Begun,
     Delta,
@@ -24,6 +22,7 @@ from meted.live.doors import (
 )
 from meted.live.host import Worker, WorkerEnd
 from meted.live.metering import Metering
+from meted.live.served import ServedDeployment, ServedReplica
 from meted.live.store import RequestRow
 from meted.live.tickets import LiveRequest, LiveTicket
 from meted.live.wire import Admitted, Cancel, Failed, Output, Ready, Rejected, Stepped, to_add
@@ -32,42 +31,6 @@ from meted.policy.routing import least_loaded
 
 MOST_ATTEMPTS = 2
 QUEUE_TIMEOUT_US = 120_000_000
-
-
-class ServedReplica:
-    """One replica as the hot path sees it."""
-
-    def __init__(self, replica_id: ReplicaId, worker: Worker, deployment: Deployment) -> None:
-        self.id = replica_id
-        self.worker = worker
-        self.deployment = deployment
-        self.max_batch = 0
-        self.ready = False
-        self.draining = False
-        self.cache_usage = 0.0
-        self.failure: str | None = None
-        self.running: dict[RequestId, LiveRequest] = {}
-
-
-class ServedDeployment:
-    """One deployment as the hot path sees it: its queue, its replicas, what it has done."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.context_tokens = Tokens(0)
-        self.queue: deque[LiveRequest] = deque()
-        self.replicas: dict[ReplicaId, ServedReplica] = {}
-        self.watch = DemandWatch(deployment)
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.completion_tokens = 0
-        self.overhead = Account(kind=Kind.OVERHEAD, deployment=deployment.name)
-        self.closed = False
-
-    @property
-    def running(self) -> int:
-        """Requests that are on a replica now."""
-        return sum(len(replica.running) for replica in self.replicas.values())
 
 
 class Serving:

@@ -8,8 +8,10 @@ from meted.domain.units import Micros
 from meted.predict.step_time import StepCost, StepWork, step_micros
 
 PRIOR_SLOWDOWN = {Harvest.NONE: 1.0, Harvest.GAPS: 1.05, Harvest.IDLE: 1.35, Harvest.SHARE: 2.0}
-"""Step time beside a trainer over step time alone, before it is measured here. Measured on two
-x86 cores with benchmarks/corun.py; see docs/benchmarks.md."""
+"""Step time beside a trainer over step time alone, before it is measured in this house.
+
+`gaps` is near what benchmarks/corun.py measured (docs/benchmarks.md); `idle` and `share` are
+cautious guesses, which about a hundred measured steps replace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

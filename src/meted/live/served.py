@@ -1,0 +1,46 @@
+"""Deployments and replicas as the hot path sees them."""
+
+from collections import deque
+
+from meted.domain.deployment import Deployment
+from meted.domain.line import Account, Kind
+from meted.domain.units import ReplicaId, RequestId, Tokens
+from meted.live.demand_watch import DemandWatch
+from meted.live.host import Worker
+from meted.live.tickets import LiveRequest
+
+
+class ServedReplica:
+    """One replica as the hot path sees it."""
+
+    def __init__(self, replica_id: ReplicaId, worker: Worker, deployment: Deployment) -> None:
+        self.id = replica_id
+        self.worker = worker
+        self.deployment = deployment
+        self.max_batch = 0
+        self.ready = False
+        self.draining = False
+        self.cache_usage = 0.0
+        self.failure: str | None = None
+        self.running: dict[RequestId, LiveRequest] = {}
+
+
+class ServedDeployment:
+    """One deployment as the hot path sees it: its queue, its replicas, what it has done."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.context_tokens = Tokens(0)
+        self.queue: deque[LiveRequest] = deque()
+        self.replicas: dict[ReplicaId, ServedReplica] = {}
+        self.watch = DemandWatch(deployment)
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.completion_tokens = 0
+        self.overhead = Account(kind=Kind.OVERHEAD, deployment=deployment.name)
+        self.closed = False
+
+    @property
+    def running(self) -> int:
+        """Requests that are on a replica now."""
+        return sum(len(replica.running) for replica in self.replicas.values())

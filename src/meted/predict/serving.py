@@ -7,11 +7,11 @@ from meted.domain.allocation import Harvest, PredictedServing
 from meted.domain.units import Micros
 from meted.predict.step_time import StepCost, StepWork, step_micros
 
-PRIOR_SLOWDOWN = {Harvest.NONE: 1.0, Harvest.GAPS: 1.05, Harvest.IDLE: 1.35, Harvest.SHARE: 2.0}
+PRIOR_SLOWDOWN = {Harvest.NONE: 1.0, Harvest.GAPS: 1.05, Harvest.IDLE: 1.25, Harvest.SHARE: 2.0}
 """Step time beside a trainer over step time alone, before it is measured in this house.
 
-`gaps` is near what benchmarks/corun.py measured (docs/benchmarks.md); `idle` and `share` are
-cautious guesses, which about a hundred measured steps replace."""
+`gaps` and `idle` are near what benchmarks/corun.py measured on two x86 cores (2026-11-23,
+docs/benchmarks.md); `share` is a guess. About a hundred measured steps replace each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,11 @@ class SLO:
     tpot_p95: Micros
 
 
+DEFAULT_SLO = SLO(ttft_p95=Micros(2_000_000), tpot_p95=Micros(200_000))
+DEFAULT_MAX_BATCH = 16
+DEFAULT_MAX_QUEUE = 64
+
+
 class Task(StrEnum):
     """What a checkpoint does for a request."""
 

@@ -13,7 +13,14 @@ from typing import Any, cast
 import msgspec
 import yaml
 
-from meted.domain.deployment import SLO, Deployment, Task
+from meted.domain.deployment import (
+    DEFAULT_MAX_BATCH,
+    DEFAULT_MAX_QUEUE,
+    DEFAULT_SLO,
+    SLO,
+    Deployment,
+    Task,
+)
 from meted.domain.pool import Device, Pool, Price
 from meted.domain.units import NANOS_PER_SECOND, DeploymentName, Micros, NanoUSD
 from meted.policy.allocation import make_policy
@@ -118,8 +125,8 @@ class _ServerFile(_File):
 
 
 class _SLOFile(_File):
-    ttft_p95_ms: float = 2_000.0
-    tpot_p95_ms: float = 200.0
+    ttft_p95_ms: float = DEFAULT_SLO.ttft_p95 / MICROS_PER_MS
+    tpot_p95_ms: float = DEFAULT_SLO.tpot_p95 / MICROS_PER_MS
 
 
 class _DeploymentFile(_File):
@@ -127,8 +134,8 @@ class _DeploymentFile(_File):
     checkpoint: str | None = None
     path: str | None = None
     replicas: int = 1
-    max_batch: int = 16
-    max_queue: int = 64
+    max_batch: int = DEFAULT_MAX_BATCH
+    max_queue: int = DEFAULT_MAX_QUEUE
     slo: _SLOFile = msgspec.field(default_factory=_SLOFile)
     engine: str | None = None
 

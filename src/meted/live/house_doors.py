@@ -16,11 +16,18 @@ from meted.control.events import (
     Undeployed,
 )
 from meted.control.state import ControlError
-from meted.domain.deployment import SLO, Deployment, ReplicaStatus, Task
+from meted.domain.deployment import (
+    DEFAULT_MAX_BATCH,
+    DEFAULT_MAX_QUEUE,
+    DEFAULT_SLO,
+    Deployment,
+    ReplicaStatus,
+    Task,
+)
 from meted.domain.job import TrainingSpec
 from meted.domain.line import Kind
 from meted.domain.request import EmbeddingPrompt
-from meted.domain.units import DeploymentName, DeviceNanos, JobName, Micros, NanoUSD, Tokens
+from meted.domain.units import DeploymentName, DeviceNanos, JobName, NanoUSD, Tokens
 from meted.live.checkpoints import Checkpoint, CheckpointError
 from meted.live.doors import (
     DeploymentGauges,
@@ -35,10 +42,6 @@ from meted.live.house import House
 from meted.live.importing import import_checkpoint
 from meted.live.jobs import JobTotals, job_status_word
 from meted.live.training.spec import check_spec
-
-DEFAULT_SLO = SLO(ttft_p95=Micros(2_000_000), tpot_p95=Micros(200_000))
-DEFAULT_MAX_BATCH = 16
-DEFAULT_MAX_QUEUE = 64
 
 
 class HouseDoors:

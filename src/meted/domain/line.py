@@ -7,8 +7,10 @@ from meted.domain.units import (
     DeploymentName,
     DeviceNanos,
     JobName,
+    KeyId,
     Micros,
     NanoUSD,
+    ProjectName,
     RequestId,
     TenantName,
 )
@@ -27,11 +29,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What a line is about; empty parts mean the house."""
+    """What a line is about; empty parts mean the house. model: the checkpoint that was served."""
 
     kind: Kind
     tenant: TenantName | None = None
+    project: ProjectName | None = None
+    key: KeyId | None = None
     deployment: DeploymentName | None = None
+    model: str | None = None
     job: JobName | None = None
     request: RequestId | None = None
     note: str = ""

@@ -19,6 +19,11 @@ ReplicaId = NewType("ReplicaId", str)
 JobName = NewType("JobName", str)
 RequestId = NewType("RequestId", str)
 TenantName = NewType("TenantName", str)
+ProjectName = NewType("ProjectName", str)
+KeyId = NewType("KeyId", str)
+BudgetName = NewType("BudgetName", str)
+TransferId = NewType("TransferId", str)
+"""Idempotency key of a transfer: a request's id, or a job's name with the number of its part."""
 
 MICROS_PER_SECOND = 1_000_000
 NANOS_PER_SECOND = 1_000_000_000

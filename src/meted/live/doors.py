@@ -3,23 +3,31 @@
 The house implements `Doors`; the gateway knows nothing else of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from meted.domain.budget import Budget
 from meted.domain.deployment import Task
 from meted.domain.job import TrainingSpec
 from meted.domain.request import FinishReason, Outcome, Prompt, Sampling
+from meted.domain.tenancy import DEFAULT_PROJECT, Payer
 from meted.domain.units import (
+    BudgetName,
     DeploymentName,
     DeviceNanos,
     JobName,
+    KeyId,
     Micros,
     NanoUSD,
+    ProjectName,
     RequestId,
     TenantName,
     Tokens,
 )
+from meted.ledger.price_book import PriceVersion
+from meted.ledger.rates import RateVersion
+from meted.policy.rate_limit import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +35,7 @@ class Submission:
     """A request at the door, its tenant known."""
 
     request_id: RequestId
-    tenant: TenantName
-    key_id: str
+    payer: Payer
     deployment: DeploymentName
     prompt: Prompt
     sampling: Sampling
@@ -58,30 +65,38 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a request used: tokens, device time and its cost."""
+    """What a request used: tokens, device time, its cost to us, the price its tenant is charged."""
 
     prompt_tokens: Tokens
     cached_tokens: Tokens
     completion_tokens: Tokens
     device_nanos: DeviceNanos
     cost: NanoUSD
+    price: NanoUSD = NanoUSD(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The last event of every request. error is set unless outcome is done."""
+    """The last event of every request. error is set unless outcome is done.
+
+    stopped: the budget whose money ended generation early, with finish_reason length.
+    """
 
     outcome: Outcome
     finish_reason: FinishReason | None
     usage: Usage
     error: str | None = None
+    stopped: BudgetName | None = None
 
 
 RequestEvent = Begun | Delta | Vectors | Ended
 
 
 class HouseError(Exception):
-    """The house refuses or cannot: an HTTP status, OpenAI's error fields, a sentence."""
+    """The house refuses or cannot: an HTTP status, OpenAI's error fields, a sentence.
+
+    details: further members of the error object, for programs; headers: to send with it.
+    """
 
     def __init__(
         self,
@@ -92,6 +107,8 @@ class HouseError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after_s: int | None = None,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -100,14 +117,16 @@ class HouseError(Exception):
         self.param = param
         self.code = code
         self.retry_after_s = retry_after_s
+        self.details = dict(details or {})
+        self.headers = dict(headers or {})
 
 
 class Ticket(Protocol):
     """A submitted request: its events in order, `Ended` last."""
 
     async def next(self) -> RequestEvent:
-        """The next event. Raises HouseError (400) if the engine rejects the request, with the field
-        named, before any other event."""
+        """The next event. Raises HouseError before any other event if the engine rejects the
+        request (400, with the field named) or no budget has the money for it (402, 429)."""
         ...
 
     def next_nowait(self) -> RequestEvent | None:
@@ -146,6 +165,18 @@ class DeploymentGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetGauge:
+    """A budget's current window for /metrics. alerts: thresholds crossed since the house began."""
+
+    name: BudgetName
+    limit: NanoUSD
+    spent: NanoUSD
+    reserved: NanoUSD
+    refusals: int
+    alerts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """A request's times for the histograms of /metrics; None where a phase was not reached."""
 
@@ -160,15 +191,21 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A credential's public part."""
+    """A credential's public part. An admin may do all; a tenant sees only what is its own."""
 
-    id: str
+    id: KeyId
     tenant: TenantName
+    project: ProjectName = DEFAULT_PROJECT
     admin: bool
     name: str
     prefix: str
     created: int
     revoked: bool = False
+    limits: Limits = NO_LIMITS
+
+    @property
+    def payer(self) -> Payer:
+        return Payer(tenant=self.tenant, project=self.project, key=self.id)
 
 
 class Doors(Protocol):
@@ -179,8 +216,8 @@ class Doors(Protocol):
         ...
 
     def submit(self, submission: Submission) -> Ticket:
-        """Take a request in. Raises HouseError: 404 unknown deployment, 400 wrong task, 503 queue
-        full (retry_after_s set) or shutting down."""
+        """Take a request in. Raises HouseError: 404 unknown deployment, 400 wrong task, 402 a budget
+        is spent, 503 queue full (retry_after_s set), store down or shutting down."""
         ...
 
     def models(self) -> Sequence[ServedModel]: ...
@@ -234,3 +271,73 @@ class Doors(Protocol):
         ...
 
     def request_shutdown(self) -> None: ...
+
+    # Money and credentials. Each change is entered in the audit log with the key that made it.
+
+    async def bill(
+        self,
+        *,
+        by: Sequence[str],
+        from_us: Micros | None,
+        to_us: Micros | None,
+        tenant: TenantName | None,
+    ) -> dict[str, Any]:
+        """Usage, cost and price from the books, JSON-ready; only of `tenant` if it is given.
+
+        Raises HouseError 400 for an unknown dimension."""
+        ...
+
+    async def budgets(self, tenant: TenantName | None) -> list[dict[str, Any]]:
+        """Budgets and how they stand, JSON-ready; only those of `tenant` if it is given."""
+        ...
+
+    async def save_budget(self, budget: Budget, *, actor: Key) -> dict[str, Any]:
+        """Make or change a budget. Raises HouseError 409 if its scope or period would change."""
+        ...
+
+    async def remove_budget(self, name: BudgetName, *, actor: Key) -> dict[str, Any]: ...
+
+    async def keys(self, tenant: TenantName | None) -> list[dict[str, Any]]: ...
+
+    async def create_key(
+        self,
+        *,
+        tenant: TenantName,
+        project: ProjectName,
+        name: str,
+        admin: bool,
+        limits: Limits,
+        actor: Key,
+    ) -> dict[str, Any]:
+        """The key's public part and `secret`, shown only now."""
+        ...
+
+    async def rotate_key(self, key_id: KeyId, *, actor: Key) -> dict[str, Any]:
+        """A new secret; the old one is refused from now on. Raises HouseError 404."""
+        ...
+
+    async def revoke_key(self, key_id: KeyId, *, actor: Key) -> dict[str, Any]: ...
+
+    async def prices(self) -> list[dict[str, Any]]: ...
+
+    async def add_price(self, version: PriceVersion, *, actor: Key) -> dict[str, Any]: ...
+
+    async def rates(self) -> list[dict[str, Any]]: ...
+
+    async def add_rate(self, version: RateVersion, *, actor: Key) -> dict[str, Any]: ...
+
+    async def refresh(self) -> dict[str, Any]:
+        """Read keys, budgets, prices and rates again now: another process has changed them."""
+        ...
+
+    async def audit_log(self, limit: int) -> list[dict[str, Any]]:
+        """Newest first."""
+        ...
+
+    def note(self, *, actor: Key, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Enter an admin's action in the audit log."""
+        ...
+
+    def budget_gauges(self) -> Sequence[BudgetGauge]:
+        """How the budgets stand, for /metrics."""
+        ...

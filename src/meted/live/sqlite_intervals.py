@@ -1,7 +1,6 @@
 """A session's intervals in SQLite: appended once, open ones replaced, crashed ones told apart."""
 
 import sqlite3
-from dataclasses import astuple
 
 import msgspec
 
@@ -72,7 +71,8 @@ def append(db: sqlite3.Connection, interval: Interval) -> None:
         [
             (
                 *(session, interval.number, position),
-                *astuple(line.account),
+                *(line.account.kind, line.account.tenant, line.account.deployment),
+                *(line.account.job, line.account.request, line.account.note),
                 *(line.device_nanos, line.amount),
             )
             for position, line in enumerate(interval.lines)

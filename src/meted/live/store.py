@@ -2,29 +2,55 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from meted.domain.budget import Budget, Window
 from meted.domain.deployment import Deployment
 from meted.domain.job import Job
-from meted.domain.line import Interval
+from meted.domain.line import Account, Interval
 from meted.domain.request import Outcome
-from meted.domain.units import DeploymentName, JobName, Micros, NanoUSD, RequestId, TenantName
+from meted.domain.units import (
+    BudgetName,
+    DeploymentName,
+    DeviceNanos,
+    JobName,
+    KeyId,
+    Micros,
+    NanoUSD,
+    ProjectName,
+    RequestId,
+    TenantName,
+    TransferId,
+)
+from meted.ledger.price_book import PriceBook, PriceVersion
+from meted.ledger.rates import RateBook, RateVersion
 from meted.ledger.recovery import Suspended
 from meted.live.doors import Key
+from meted.policy.rate_limit import NO_LIMITS, Limits
 
 
 class StoreError(Exception):
     """The store cannot do what was asked: which file, what it found, what to do."""
 
 
+class StoreDownError(StoreError):
+    """The store cannot be reached or cannot write now; the same call may succeed later."""
+
+
+class LeaseLostError(StoreError):
+    """A posting was reserved in a window of which this house holds no lease any more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRow:
-    """A request that has ended; never its prompt or its answer. Times are wall-clock micros."""
+    """A request that has ended; never its prompt or its answer. Times are wall-clock micros.
 
-    request_id: RequestId
-    tenant: TenantName
-    key_id: str
-    deployment: DeploymentName
+    account: on which its device time stands, with its payer, deployment and model; its request is
+    the row's identity. cost: what it cost us; price: what its tenant is charged. windows: where
+    the price was reserved. stopped: why generation ended early (`budget`), else empty.
+    """
+
+    account: Account
     arrived: Micros
     ended: Micros
     outcome: Outcome
@@ -34,6 +60,27 @@ class RequestRow:
     ttft_us: int | None
     device_nanos: int
     cost: NanoUSD
+    price: NanoUSD
+    windows: tuple[Window, ...] = ()
+    stopped: str = ""
+
+    @property
+    def request_id(self) -> RequestId:
+        assert self.account.request is not None
+        return self.account.request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeRow:
+    """What a tenant is charged for a part of a job that is durable; at: when it was reserved."""
+
+    id: TransferId
+    account: Account
+    at: Micros
+    device_nanos: int
+    cost: NanoUSD
+    price: NanoUSD
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,39 +104,108 @@ class Batch:
     closed: tuple[Interval, ...] = ()
     open: Interval | None = None
     requests: tuple[RequestRow, ...] = ()
+    charges: tuple[ChargeRow, ...] = ()
     losses: tuple[LossRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """A request whose row is durable, and what its session's intervals hold of it so far."""
+
+    account: Account
+    ended: Micros
+    device_nanos: DeviceNanos
+    cost: NanoUSD
+    posted_nanos: DeviceNanos
+    posted_cost: NanoUSD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crashed:
     """A session that did not end: its open interval, and what all its intervals left suspended.
 
-    interval is empty (no time, no lines) where the crash came right after a close.
+    interval is empty (no time, no lines) where the crash came right after a close. acknowledged:
+    requests whose clients were told a cost that the intervals, the open one included, do not hold.
     """
 
     interval: Interval
     suspended: tuple[Suspended, ...]
+    acknowledged: tuple[Acknowledged, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """Device time and cost of a job over all closed intervals."""
+    """Device time and cost of a job over all closed intervals; price: what was charged for it."""
 
     job: JobName
     device_nanos: int
     cost: NanoUSD
+    price: NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseWish:
+    """What a house wants to hold of a window: `granted` in all, including what it has spent.
+
+    Less than it holds gives the rest back. least: what it needs at once; where even that is not
+    to be had, the shortage is noted for the other houses to see. A soft budget is granted always.
+    """
+
+    window: Window
+    granted: NanoUSD
+    least: NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """How a window stands. granted, spent: of this house. wanted: what other houses lack.
+
+    all_granted, all_spent: of all houses, this one too, and of what was charged before the budget
+    was made; granted of a house whose lease has run out is what it has spent.
+    """
+
+    budget: Budget
+    window: Window
+    granted: NanoUSD
+    spent: NanoUSD
+    wanted: NanoUSD
+    all_granted: NanoUSD
+    all_spent: NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what to the house, when, with which outcome; never a secret."""
+
+    at: Micros
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
 
 
 class Store(Protocol):
-    """Durable, exactly once. Blocking: the house calls it from a thread of its own."""
+    """Durable, exactly once. Blocking: the house calls it from a thread of its own.
+
+    A store is opened for one house, whose id tells its sessions, leases, deployments and jobs from
+    those of other houses on the same database. Every method raises StoreDownError where the
+    database cannot be reached.
+    """
 
     def write(self, batch: Batch) -> None:
-        """Append. A closed interval, request or loss point written before is not written again.
-        `open` replaces the provisional interval of its session; closing it removes it."""
+        """Append. A closed interval, request, charge or loss point written before is not written
+        again. `open` replaces the provisional interval of its session; closing it removes it.
+
+        A new request or charge adds its price to what this house has spent of each of its windows,
+        in the same transaction; in windows of covering budgets that it does not name (a budget
+        made while it ran), to what was spent before. Raises LeaseLostError, with nothing written,
+        if that would exceed what this house was granted of a hard budget.
+        """
         ...
 
     def crashed(self) -> Sequence[Crashed]:
-        """Sessions with an open interval, or with time on accounts that were never resolved."""
+        """Sessions of this house, and of houses that are gone, with an open interval, with time on
+        accounts that were never resolved, or with acknowledged requests not fully posted."""
         ...
 
     def job_totals(self) -> Sequence[Total]: ...
@@ -108,18 +224,82 @@ class Store(Protocol):
 
     def losses(self, job: JobName) -> Sequence[LossRow]: ...
 
-    def create_key(self, *, tenant: TenantName, name: str, admin: bool) -> tuple[Key, str]:
+    # Prices and rates: versions are added, never changed.
+
+    def price_book(self) -> PriceBook: ...
+
+    def add_price(self, version: PriceVersion) -> None: ...
+
+    def rate_book(self) -> RateBook: ...
+
+    def add_rate(self, version: RateVersion) -> None: ...
+
+    # Budgets.
+
+    def budgets(self) -> Sequence[Budget]:
+        """Those in force, by name."""
+        ...
+
+    def save_budget(self, budget: Budget) -> None:
+        """Make or change a budget. Its scope and period cannot change: raises StoreError."""
+        ...
+
+    def remove_budget(self, name: BudgetName) -> None:
+        """Raises StoreError for an unknown name, naming those that there are."""
+        ...
+
+    def lease(self, wishes: Sequence[LeaseWish], *, now: Micros, until: Micros) -> Sequence[Lease]:
+        """Extend this house's life and its leases to `until`, and grant what can be granted.
+
+        Of a hard budget, all that all houses were granted is never over its limit. A house alone on
+        the database gets all it asks for that is left; with others alive it gets at least `least`
+        if that is left, and of the rest no more than its share. Leases of houses whose life ended
+        before `now` shrink to what they have spent and are closed. A window that nobody has leased
+        yet begins with what was charged in it before.
+        """
+        ...
+
+    def standings(self, *, now: Micros) -> Sequence[Lease]:
+        """How every budget's current window stands, also those that this house does not hold."""
+        ...
+
+    def reclaim(self) -> None:
+        """This house begins: what it was granted before and did not spend goes back."""
+        ...
+
+    # Credentials and the audit log.
+
+    def create_key(
+        self,
+        *,
+        tenant: TenantName,
+        project: ProjectName,
+        name: str,
+        admin: bool,
+        limits: Limits = NO_LIMITS,
+    ) -> tuple[Key, str]:
         """A new key and its secret, which is shown once and stored only as a hash."""
+        ...
+
+    def rotate_key(self, key_id: KeyId) -> tuple[Key, str]:
+        """A new secret for a key; the old one is refused from now on. Raises StoreError if the key
+        is unknown or revoked."""
         ...
 
     def find_key(self, secret: str) -> Key | None: ...
 
     def keys(self) -> Sequence[Key]: ...
 
-    def revoke_key(self, key_id: str) -> None: ...
+    def revoke_key(self, key_id: KeyId) -> None: ...
+
+    def audit(self, entry: AuditEntry) -> None: ...
+
+    def audit_log(self, limit: int) -> Sequence[AuditEntry]:
+        """Newest first."""
+        ...
 
     def version(self) -> int:
-        """Changes whenever another process has written."""
+        """Changes whenever keys, budgets, prices or rates have been changed, by whomever."""
         ...
 
     def close(self) -> None: ...

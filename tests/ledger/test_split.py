@@ -1,5 +1,7 @@
 """Splitting loses nothing and is in proportion."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,26 @@ def test_each_part_is_within_one_unit_of_its_share(total: int, weights: list[flo
         return
     for part, weight in zip(largest_remainder(total, weights), weights, strict=True):
         assert abs(part - total * weight / whole) <= 1 + 1e-6
+
+
+BIG = st.integers(min_value=0, max_value=2**200)
+
+
+@given(total=BIG, weights=st.lists(BIG, min_size=1, max_size=20))
+def test_integer_weights_are_exact_at_any_size(total: int, weights: list[int]) -> None:
+    parts = largest_remainder(total, weights)
+    fair = weights if any(weights) else [1] * len(weights)
+    exact = [Fraction(total * weight, sum(fair)) for weight in fair]
+    pairs = list(zip(parts, exact, strict=True))
+    assert sum(parts) == total
+    assert all(abs(part - share) < 1 for part, share in pairs)
+    raised = [share % 1 for part, share in pairs if part > share]
+    kept = [share % 1 for part, share in pairs if part <= share]
+    assert not raised or not kept or min(raised) >= max(kept)
+
+
+def test_beyond_53_bits_one_unit_is_still_one_unit() -> None:
+    assert largest_remainder(2**60 + 1, [2**60, 1]) == [2**60, 1]
 
 
 def test_no_shares_is_an_error_that_says_so() -> None:

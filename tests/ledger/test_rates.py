@@ -124,7 +124,7 @@ def test_training_charged_in_parts_adds_up_to_the_whole(
 
 @pytest.mark.parametrize(
     ("nanos", "expected"),
-    [(2_500_000_000, 2_500_000), (999, 0), (1_999, 1), (2**60 * 1_000 + 999, 2**60)],
+    [(2_500_000_000, 2_500_000), (999, 0), (1_999, 1), (2**60 * 1_000 + 1_999, 2**60 + 1)],
 )
 def test_training_is_charged_by_the_device_second_rounded_down(nanos: int, expected: int) -> None:
     assert price_of_training(CARD, DeviceNanos(nanos), NanoUSD(7)) == expected

@@ -216,8 +216,8 @@ class Doors(Protocol):
         ...
 
     def submit(self, submission: Submission) -> Ticket:
-        """Take a request in. Raises HouseError: 404 unknown deployment, 400 wrong task, 402 a budget
-        is spent, 503 queue full (retry_after_s set), store down or shutting down."""
+        """Take a request in. Raises HouseError: 404 unknown deployment, 400 wrong task, 402 no
+        money left, 503 queue full (retry_after_s set), store down or shutting down."""
         ...
 
     def models(self) -> Sequence[ServedModel]: ...

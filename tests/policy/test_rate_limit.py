@@ -64,7 +64,15 @@ def test_a_request_above_the_whole_limit_is_told_that_waiting_does_not_help() ->
     limited = take(limiter(requests=1, tokens=100), 0, 101)
     assert limited == Limited(which="tokens", limit=100, remaining=100, retry_after=None)
     assert not limited.waiting_helps
-    assert take(limiter(tokens=100), 0, 100) is None
+
+
+def test_a_request_as_large_as_the_limit_waits_for_a_full_bucket() -> None:
+    hundred = limiter(tokens=100)
+    assert take(hundred, 0, 1) is None
+    assert take(hundred, 0, 100) == Limited(
+        which="tokens", limit=100, remaining=99, retry_after=Micros(600_000)
+    )
+    assert take(hundred, 600_000, 100) is None
 
 
 def test_at_most_so_many_run_at_once() -> None:
@@ -107,8 +115,10 @@ def test_of_several_limits_the_longest_wait_is_told() -> None:
     assert (limited.which, limited.retry_after) == ("tokens", 30 * SECOND)
 
 
-def test_a_clock_that_steps_back_brings_nothing() -> None:
+def test_a_clock_that_steps_back_brings_and_takes_nothing() -> None:
     one = limiter(requests=1)
+    one.state(Micros(MINUTE))
+    assert one.state(Micros(0)) == one.state(Micros(MINUTE))
     assert take(one, MINUTE) is None
     assert take(one, 0) is not None
     assert take(one, 2 * MINUTE - 1) is not None
@@ -198,6 +208,10 @@ def test_after_the_wait_it_is_granted_and_a_microsecond_before_it_is_not(
             now += limited.retry_after
             assert take(both, now - 1, tokens) is not None
             assert take(both, now, tokens) is None
+            states = both.state(Micros(now))
+            assert states.requests is not None
+            assert states.tokens is not None
+            assert min(states.requests.remaining, states.tokens.remaining) >= 0
 
 
 @given(limit=LIMIT, steps=st.lists(st.integers(min_value=1, max_value=SECOND), max_size=60))

@@ -1,6 +1,8 @@
 """Conservation: whatever happens, every interval's lines are its capacity, in time and money."""
 
 from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ from meted.domain.units import (
 )
 from meted.ledger.meter import IN_PROGRESS, UNCHECKPOINTED, Meter
 from meted.ledger.money import amount
-from meted.ledger.recovery import Suspended, lost, recovered
+from meted.ledger.recovery import Acknowledged, Suspended, lost, recovered
 from meted.ledger.split import largest_remainder
 
 DEVICES = 2
@@ -37,15 +39,21 @@ class Books(RuleBasedStateMachine):
 
     @initialize(price=st.integers(min_value=0, max_value=10**13))
     def begin(self, price: int) -> None:
-        self.price = Price(nano_usd_per_device_hour=NanoUSD(price))
         self.now = 1_000_000
-        self.meter = Meter(session="s", devices=DEVICES, price=self.price, started=Micros(self.now))
+        self.meter = Meter(
+            session="s",
+            devices=DEVICES,
+            price=Price(nano_usd_per_device_hour=NanoUSD(price)),
+            started=Micros(self.now),
+        )
         self.clocks: dict[str, int] = {}
         self.covered: dict[str, int] = {}
         self.born = 0
         self.burnt_by_dead = 0
         self.requests: dict[int, bool] = {}
+        self.told: dict[int, tuple[int, int, int]] = {}
         self.intervals: list[Interval] = []
+        self.written: Interval | None = None
 
     def _open(self, kind: str, residual: Account) -> None:
         self.born += 1
@@ -112,7 +120,10 @@ class Books(RuleBasedStateMachine):
         self.requests[number] = True
         if fails:
             self.meter.move(request(number), lost(request(number)))
-        self.meter.settle(request(number))
+        account = request(number)
+        self.told[number] = (self.now, self.meter.used(account), self.meter.cost(account))
+        self.meter.settle(account)
+        self.meter.settle(lost(account))
 
     @precondition(lambda self: self.clocks)
     @rule(data=st.data())
@@ -132,25 +143,56 @@ class Books(RuleBasedStateMachine):
         assert provisional == closed
         self.intervals.append(closed)
 
+    @rule(price=st.integers(min_value=0, max_value=10**13))
+    def the_price_changes(self, price: int) -> None:
+        self.intervals.append(self.meter.close(Micros(self.now)))
+        self.meter.reprice(Price(nano_usd_per_device_hour=NanoUSD(price)))
+
+    @rule()
+    def the_open_interval_is_written(self) -> None:
+        self.written = self.meter.provisional(Micros(self.now))
+
     @rule()
     def house_is_killed(self) -> None:
-        """What the store would hold after a crash now also balances, with nothing suspended."""
-        last = self.meter.provisional(Micros(self.now))
+        """What a store holds after a crash now balances: every told cost is booked, the rest of
+        what was in progress is lost, though the open interval was written some time before."""
+        last = self.written
+        if last is None or last.number != len(self.intervals):
+            if not self.intervals:
+                return
+            last = after(self.intervals[-1])
         sums: dict[Account, list[int]] = defaultdict(lambda: [0, 0])
         for interval in (*self.intervals, last):
             for line in interval.lines:
-                if line.account.note in (IN_PROGRESS, UNCHECKPOINTED):
-                    sums[line.account][0] += line.device_nanos
-                    sums[line.account][1] += line.amount
+                sums[line.account][0] += line.device_nanos
+                sums[line.account][1] += line.amount
+        unended = {request(number) for number, ended in self.requests.items() if not ended}
         suspended = [
-            Suspended(
-                account=account,
-                device_nanos=DeviceNanos(sums[account][0]),
-                amount=NanoUSD(sums[account][1]),
-            )
-            for account in sums
+            Suspended(account=account, device_nanos=DeviceNanos(nanos), amount=NanoUSD(cost))
+            for account, (nanos, cost) in list(sums.items())
+            if account.kind is not Kind.LOST
+            and (account.note in (IN_PROGRESS, UNCHECKPOINTED) or account in unended)
         ]
-        check([*self.intervals, recovered(last, suspended)], self.price)
+        acknowledged = [
+            Acknowledged(
+                account=request(number),
+                ended=Micros(ended),
+                device_nanos=DeviceNanos(nanos),
+                cost=NanoUSD(cost),
+                posted_nanos=DeviceNanos(sums[request(number)][0]),
+                posted_cost=NanoUSD(sums[request(number)][1]),
+            )
+            for number, (ended, nanos, cost) in self.told.items()
+        ]
+        books = [*self.intervals, recovered(last, suspended, acknowledged)]
+        check(books)
+        held: dict[Account, list[int]] = defaultdict(lambda: [0, 0])
+        for line in (line for interval in books for line in interval.lines):
+            held[line.account][0] += line.device_nanos
+            held[line.account][1] += line.amount
+        for number, (_, nanos, cost) in self.told.items():
+            assert held[request(number)] == [nanos, cost]
+        assert all(held[one.account] == [0, 0] for one in suspended)
 
     def teardown(self) -> None:
         """Once all clocks are read and there was time to post, not a nanosecond is missing."""
@@ -160,7 +202,7 @@ class Books(RuleBasedStateMachine):
             self.meter.read(name, DeviceNanos(clock))
         self.now += 3_600_000_000
         self.intervals.append(self.meter.close(Micros(self.now)))
-        check(self.intervals, self.price)
+        check(self.intervals)
         used = sum(
             line.device_nanos
             for interval in self.intervals
@@ -171,20 +213,38 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def every_closed_interval_balances(self) -> None:
-        check(self.intervals, self.price)
+        check(self.intervals)
 
 
-def check(intervals: list[Interval], price: Price) -> None:
-    capacity = 0
+def after(last: Interval) -> Interval:
+    """An interval without time after the last, as a store makes it where none was open."""
+    return replace(
+        last,
+        number=last.number + 1,
+        started=last.ended,
+        capacity_nanos=DeviceNanos(0),
+        amount=NanoUSD(0),
+        lines=(),
+    )
+
+
+def check(intervals: list[Interval]) -> None:
     for number, interval in enumerate(intervals):
         assert interval.number == number
         assert interval.capacity_nanos == (interval.ended - interval.started) * 1000 * DEVICES
         assert sum(line.device_nanos for line in interval.lines) == interval.capacity_nanos
         assert sum(line.amount for line in interval.lines) == interval.amount
-        capacity += interval.capacity_nanos
+        price = Price(nano_usd_per_device_hour=interval.nano_usd_per_device_hour)
+        before, now = (
+            amount(DeviceNanos((at - interval.priced_from) * 1000 * DEVICES), price)
+            for at in (interval.started, interval.ended)
+        )
+        assert interval.amount == now - before
         idle = [line for line in interval.lines if line.account.kind is Kind.IDLE]
-        assert all(line.device_nanos >= 0 and line.amount >= 0 for line in idle)
-    assert sum(interval.amount for interval in intervals) == amount(DeviceNanos(capacity), price)
+        assert all(line.device_nanos >= 0 for line in idle)
+    for last, this in pairwise(intervals):
+        assert this.started == last.ended
+        assert this.priced_from in (last.priced_from, this.started)
 
 
 Books.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -56,10 +56,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A closed stretch of time on the wall clock: its lines add up to its capacity exactly."""
+    """A closed stretch of time on the wall clock: its lines add up to its capacity exactly.
+
+    priced_from: since when its session has had this price; amounts telescope from there, so that
+    `amount` is that of the capacity from priced_from to ended, less that to started, each rounded
+    once. The store keeps it (a column of `intervals`; for old rows the start of their session).
+    """
 
     session: str
     number: int
+    priced_from: Micros
     started: Micros
     ended: Micros
     devices: int

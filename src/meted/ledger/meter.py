@@ -34,10 +34,12 @@ class _Axis:
 
 @dataclass(slots=True)
 class _Posted:
-    """What the closed intervals hold of an account."""
+    """What the closed intervals hold of an account, and of that at earlier prices."""
 
     nanos: int = 0
     amount: int = 0
+    old_nanos: int = 0
+    old_amount: int = 0
 
 
 class Meter:
@@ -51,7 +53,7 @@ class Meter:
         self._session = session
         self._devices = devices
         self._price = price
-        self._started = started
+        self._priced_from = started
         self._number = 0
         self._closed_at = started
         self._axes: dict[str, _Axis] = {}
@@ -59,6 +61,7 @@ class Meter:
         self._posted: dict[Account, _Posted] = {}
         self._dirty: set[Account] = set()
         self._settled: set[Account] = set()
+        self._held_back: set[Account] = set()
 
     @property
     def number(self) -> int:
@@ -131,7 +134,28 @@ class Meter:
 
     def cost(self, account: Account) -> NanoUSD:
         """Exactly what the books will hold for an account once an interval has closed."""
-        return amount(self.used(account), self._price)
+        return self._cost(self._used.get(account, 0), self._posted.get(account))
+
+    @property
+    def price(self) -> Price:
+        """The price in force."""
+        return self._price
+
+    def reprice(self, price: Price) -> bool:
+        """From the last close on, a device costs this: call it right after `close`.
+
+        False, and nothing changed, where a few nanoseconds of the time before wait for the next
+        close; they, and the costs told of them, belong to the old price.
+        """
+        if price == self._price:
+            return True
+        if self._held_back:
+            return False
+        self._price = price
+        self._priced_from = self._closed_at
+        for posted in self._posted.values():
+            posted.old_nanos, posted.old_amount = posted.nanos, posted.amount
+        return True
 
     def settle(self, account: Account) -> None:
         """Nothing more will come on this account: forget it once it is posted."""
@@ -154,6 +178,7 @@ class Meter:
             self._used.pop(account, None)
             self._posted.pop(account, None)
         self._settled &= held_back
+        self._held_back = held_back
         self._dirty = set(held_back)
         for axis in self._axes.values():
             if axis.read > axis.covered:
@@ -166,8 +191,14 @@ class Meter:
         self._used[account] = self._used.get(account, 0) + nanos
         self._dirty.add(account)
 
+    def _cost(self, nanos: int, posted: _Posted | None) -> NanoUSD:
+        if posted is None:
+            return amount(DeviceNanos(nanos), self._price)
+        new = amount(DeviceNanos(nanos - posted.old_nanos), self._price)
+        return NanoUSD(posted.old_amount + new)
+
     def _capacity(self, until: Micros) -> int:
-        return (until - self._started) * self._devices * NANOS_PER_MICRO
+        return (until - self._priced_from) * self._devices * NANOS_PER_MICRO
 
     def _interval(self, now: Micros) -> tuple[Interval, set[Account]]:
         now = Micros(max(now, self._closed_at))
@@ -182,6 +213,7 @@ class Meter:
         interval = Interval(
             session=self._session,
             number=self._number,
+            priced_from=self._priced_from,
             started=self._closed_at,
             ended=now,
             devices=self._devices,
@@ -219,7 +251,7 @@ class Meter:
 
     def _line(self, account: Account, delta: int) -> Line:
         posted = self._posted.get(account) or _Posted()
-        after = amount(DeviceNanos(posted.nanos + delta), self._price)
+        after = self._cost(posted.nanos + delta, posted)
         return Line(
             account=account,
             device_nanos=DeviceNanos(delta),

@@ -12,7 +12,6 @@ from meted.domain.request import Outcome
 from meted.domain.units import (
     BudgetName,
     DeploymentName,
-    DeviceNanos,
     JobName,
     KeyId,
     Micros,
@@ -24,7 +23,7 @@ from meted.domain.units import (
 )
 from meted.ledger.price_book import PriceBook, PriceVersion
 from meted.ledger.rates import RateBook, RateVersion
-from meted.ledger.recovery import Suspended
+from meted.ledger.recovery import Acknowledged, Suspended
 from meted.live.doors import Key
 from meted.policy.rate_limit import NO_LIMITS, Limits
 
@@ -106,18 +105,6 @@ class Batch:
     requests: tuple[RequestRow, ...] = ()
     charges: tuple[ChargeRow, ...] = ()
     losses: tuple[LossRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledged:
-    """A request whose row is durable, and what its session's intervals hold of it so far."""
-
-    account: Account
-    ended: Micros
-    device_nanos: DeviceNanos
-    cost: NanoUSD
-    posted_nanos: DeviceNanos
-    posted_cost: NanoUSD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

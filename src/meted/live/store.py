@@ -98,8 +98,12 @@ class LossRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What is written in one transaction: all of it is durable, or none."""
+    """What is written in one transaction: all of it is durable, or none.
 
+    session: whose requests and charges these are; may be left out where an interval says it.
+    """
+
+    session: str = ""
     closed: tuple[Interval, ...] = ()
     open: Interval | None = None
     requests: tuple[RequestRow, ...] = ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meted.domain.request import Message, Outcome
 from meted.gateway.app import create_app
-from meted.gateway.replies import cost_usd
+from meted.live.dollars import usd
 from meted.testing.fake_doors import TENANT_KEY, FakeDoors, Manners
 
 MAX_BODY_BYTES = 100_000
@@ -159,7 +159,7 @@ async def test_every_sampling_field_reaches_the_engine(client, doors):
         Message(role="assistant", content=""),
         Message(role="user", content="ab"),
     )
-    assert submission.tenant == "acme"
+    assert submission.payer.tenant == "acme"
 
 
 async def test_completions_default_to_sixteen_tokens_and_chats_to_the_context(client, doors):
@@ -183,7 +183,7 @@ async def test_the_cost_is_exact_in_header_and_usage(client):
 
 @given(st.integers(min_value=-(10**20), max_value=10**20))
 def test_a_cost_is_written_without_rounding(nanos):
-    whole, _, fraction = cost_usd(nanos).partition(".")
+    whole, _, fraction = usd(nanos).partition(".")
     assert int(whole + fraction) == nanos
     assert len(fraction) == 9
 

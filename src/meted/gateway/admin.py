@@ -1,22 +1,23 @@
 """The admin doors under /meted/v1: the house's state, its checkpoints, deployments and jobs."""
 
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import fields
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from meted.domain.job import TrainingSpec
 from meted.domain.units import JobName
-from meted.gateway.errors import admin_behind, decode, refusal
-from meted.gateway.exchange import read_body
+from meted.gateway.errors import decode, refusal
+from meted.gateway.guard import Guard, Handler
 from meted.live.doors import Doors, Key
+from meted.live.names import check_name
 from meted.live.training.spec import spec_from_mapping
 
+MOST_REPLICAS = 64
 JOB_VERBS = ("pause", "resume", "cancel")
 
 
@@ -26,7 +27,7 @@ class DeploymentBody(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     checkpoint: str | None = None
     path: str | None = None
-    replicas: int = 1
+    replicas: Annotated[int, Meta(ge=1, le=MOST_REPLICAS)] = 1
 
 
 _SPEC_FIELDS = {field.name for field in fields(TrainingSpec)}
@@ -34,15 +35,13 @@ _WORD = re.compile(r"[a-z_]+")
 _deployment = msgspec.json.Decoder(DeploymentBody)
 _mapping = msgspec.json.Decoder(dict[str, Any])
 
-Handler = Callable[[Request, Key], Awaitable[Any]]
-
 
 class Admin:
-    """The admin doors; each needs an admin key."""
+    """The admin doors; each needs an admin key, and each change is entered in the audit log."""
 
-    def __init__(self, doors: Doors, *, max_body_bytes: int) -> None:
+    def __init__(self, doors: Doors, guard: Guard) -> None:
         self._doors = doors
-        self._max_body_bytes = max_body_bytes
+        self._guard = guard
 
     def routes(self) -> list[Route]:
         rows: list[tuple[str, str, Handler]] = [
@@ -58,21 +57,7 @@ class Admin:
             ("POST", "/shutdown", self._shutdown),
         ]
         rows += [("POST", f"/jobs/{{name}}/{verb}", self._control(verb)) for verb in JOB_VERBS]
-        return [
-            Route(f"/meted/v1{path}", self._guarded(handler), methods=[method])
-            for method, path, handler in rows
-        ]
-
-    def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            header = request.headers.get("authorization")
-            key = admin_behind(self._doors, header.encode("latin-1") if header else None)
-            return json_response(await handler(request, key))
-
-        return endpoint
-
-    async def _body(self, request: Request) -> bytes:
-        return await read_body(request.receive, self._max_body_bytes)
+        return [self._guard.admin(method, path, handler) for method, path, handler in rows]
 
     async def _status(self, request: Request, key: Key) -> Any:
         return self._doors.status()
@@ -104,51 +89,54 @@ class Admin:
         return rows
 
     async def _deploy(self, request: Request, key: Key) -> Any:
-        body = decode(_deployment, await self._body(request))
-        if not body.name:
-            raise refusal("name is empty, expected the deployment's name", param="name")
-        if body.replicas < 1:
-            raise refusal(
-                f"replicas is {body.replicas}, expected 1 or more; to stop a deployment, delete it",
-                param="replicas",
-            )
-        return await self._doors.deploy(
-            name=body.name,
-            checkpoint=body.checkpoint or body.name,
-            path=body.path,
-            replicas=body.replicas,
+        body = decode(_deployment, await self._guard.body(request))
+        try:
+            check_name(body.name, "name", slash=False)
+        except ValueError as error:
+            raise refusal(str(error), param="name") from error
+        checkpoint = body.checkpoint or body.name
+        deployed = await self._doors.deploy(
+            name=body.name, checkpoint=checkpoint, path=body.path, replicas=body.replicas
         )
+        detail = {"checkpoint": checkpoint, "path": body.path, "replicas": body.replicas}
+        self._doors.note(actor=key, action="deploy", subject=body.name, detail=detail)
+        return deployed
 
     async def _undeploy(self, request: Request, key: Key) -> Any:
-        return await self._doors.undeploy(request.path_params["name"])
+        name = request.path_params["name"]
+        undeployed = await self._doors.undeploy(name)
+        self._doors.note(actor=key, action="undeploy", subject=name, detail={})
+        return undeployed
 
     async def _jobs(self, request: Request, key: Key) -> Any:
         return self._doors.jobs()
 
     async def _train(self, request: Request, key: Key) -> Any:
-        mapping = decode(_mapping, await self._body(request))
+        mapping = decode(_mapping, await self._guard.body(request))
         try:
             spec = spec_from_mapping(mapping)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise refusal(str(error), param=_named_field(str(error))) from error
-        return await self._doors.train(spec)
+        job = await self._doors.train(spec)
+        self._doors.note(actor=key, action="train", subject=spec.name, detail=asdict(spec))
+        return job
 
     async def _job(self, request: Request, key: Key) -> Any:
         return self._doors.job(JobName(request.path_params["name"]))
 
     def _control(self, verb: str) -> Handler:
         async def control(request: Request, key: Key) -> Any:
-            return await self._doors.control_job(JobName(request.path_params["name"]), verb)
+            name = JobName(request.path_params["name"])
+            job = await self._doors.control_job(name, verb)
+            self._doors.note(actor=key, action=f"job.{verb}", subject=name, detail={})
+            return job
 
         return control
 
     async def _shutdown(self, request: Request, key: Key) -> Any:
+        self._doors.note(actor=key, action="shutdown", subject="house", detail={})
         self._doors.request_shutdown()
         return {"status": "stopping"}
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 def _named_field(sentence: str) -> str | None:

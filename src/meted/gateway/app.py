@@ -1,7 +1,9 @@
 """The gateway as one ASGI application over the house's doors."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,27 +12,41 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meted import __version__
-from meted.gateway.admin import Admin, json_response
+from meted.gateway.admin import Admin
 from meted.gateway.bodies import read_chat, read_completion
-from meted.gateway.errors import error_body, key_behind
+from meted.gateway.errors import error_body
 from meted.gateway.exchange import (
+    CLOSE,
     ClientGoneError,
     error_headers,
     identity_headers,
     new_request_id,
     unexpected,
 )
+from meted.gateway.guard import Guard, json_response
+from meted.gateway.limits import KeyLimits
 from meted.gateway.metrics import Metrics
+from meted.gateway.money import Money
 from meted.gateway.openai import Answer, Door, Embed, Generate
+from meted.gateway.openapi import description
 from meted.gateway.replies import CHAT, TEXT, model_object, unknown_model
-from meted.live.doors import Doors, HouseError
+from meted.live.dollars import shortened
+from meted.live.doors import Doors, HouseError, Key
+
+BODY_TIMEOUT_S = 30.0
 
 
 def create_app(
-    doors: Doors, *, max_body_bytes: int, extra_routes: Sequence[BaseRoute] = ()
-) -> ASGIApp:
+    doors: Doors,
+    *,
+    max_body_bytes: int,
+    body_timeout_s: float = BODY_TIMEOUT_S,
+    extra_routes: Sequence[BaseRoute] = (),
+) -> "Gateway":
     """The doors over HTTP. extra_routes: what lies above the gateway, e.g. the page."""
     metrics = Metrics(doors)
+    limits = KeyLimits()
+    guard = Guard(doors, limits, max_body_bytes=max_body_bytes, body_timeout_s=body_timeout_s)
     answers: dict[str, Answer] = {
         "/v1/chat/completions": Generate(doors, CHAT, read_chat),
         "/v1/completions": Generate(doors, TEXT, read_completion),
@@ -40,24 +56,22 @@ def create_app(
         path: Door(
             doors,
             answer,
+            limits=limits,
             max_body_bytes=max_body_bytes,
+            body_timeout_s=body_timeout_s,
             request_ended=metrics.request_ended,
         )
         for path, answer in answers.items()
     }
-    plain = Plain(doors, metrics)
+    routes = [
+        # POSTs to these paths never come here; the routes make other methods a 405.
+        *(Route(path, door, methods=["POST"]) for path, door in hot.items()),
+        *Plain(doors, metrics).routes(guard),
+        *Admin(doors, guard).routes(),
+        *Money(doors, guard, limits).routes(),
+    ]
     rest = Starlette(
-        routes=[
-            # POSTs to these paths never come here; the routes make other methods a 405.
-            *(Route(path, door, methods=["POST"]) for path, door in hot.items()),
-            Route("/v1/models", plain.models),
-            Route("/v1/models/{name:path}", plain.model),
-            Route("/health", plain.health),
-            Route("/version", plain.version),
-            Route("/metrics", plain.metrics),
-            *Admin(doors, max_body_bytes=max_body_bytes).routes(),
-            *extra_routes,
-        ],
+        routes=[*routes, *extra_routes],
         exception_handlers={
             HouseError: _on_house_error,
             HTTPException: _on_http_exception,
@@ -66,15 +80,19 @@ def create_app(
         },
     )
     rest.router.redirect_slashes = False
-    return Gateway(hot, rest)
+    return Gateway(hot, rest, routes)
 
 
 class Gateway:
-    """Sends each hot path straight to its door; everything else through Starlette."""
+    """Sends each hot path straight to its door; everything else through Starlette.
 
-    def __init__(self, hot: dict[str, Door], rest: ASGIApp) -> None:
+    routes: the gateway's own doors, as /openapi.json describes them.
+    """
+
+    def __init__(self, hot: dict[str, Door], rest: ASGIApp, routes: Sequence[Route]) -> None:
         self._hot = hot
         self._rest = rest
+        self.routes = tuple(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,6 +113,8 @@ class Gateway:
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], *identity_headers(request_id, echo)]
+                if (limit := scope.get("meted.limit")) is not None:
+                    message["headers"] += limit.headers()
             await send(message)
 
         scope["meted.request_id"] = request_id
@@ -112,23 +132,31 @@ class Plain:
     def __init__(self, doors: Doors, metrics: Metrics) -> None:
         self._doors = doors
         self._metrics = metrics
+        self._openapi = msgspec.json.encode(description())
 
-    def _authenticate(self, request: Request) -> None:
-        header = request.headers.get("authorization")
-        key_behind(self._doors, header.encode("latin-1") if header else None)
+    def routes(self, guard: Guard) -> list[Route]:
+        return [
+            Route("/v1/models", guard.any_key(self._models)),
+            Route("/v1/models/{name:path}", guard.any_key(self._model)),
+            Route("/health", self.health),
+            Route("/version", self.version),
+            Route("/metrics", self.metrics),
+            Route("/openapi.json", self.openapi),
+        ]
 
-    async def models(self, request: Request) -> Response:
-        self._authenticate(request)
+    async def _models(self, request: Request, key: Key) -> Any:
         models = [model_object(model) for model in self._doors.models()]
-        return json_response({"object": "list", "data": models})
+        return {"object": "list", "data": models}
 
-    async def model(self, request: Request) -> Response:
-        self._authenticate(request)
+    async def _model(self, request: Request, key: Key) -> Any:
         name = request.path_params["name"]
         models = {model.name: model for model in self._doors.models()}
         if name not in models:
             raise unknown_model(name, list(models))
-        return json_response(model_object(models[name]))
+        return model_object(models[name])
+
+    async def openapi(self, request: Request) -> Response:
+        return Response(self._openapi, media_type="application/json")
 
     async def health(self, request: Request) -> Response:
         ready = self._doors.ready()
@@ -151,7 +179,11 @@ def _error_response(error: HouseError) -> Response:
 
 async def _on_house_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HouseError)
-    return _error_response(error)
+    response = _error_response(error)
+    if request.method not in ("GET", "HEAD") and "meted.body_read" not in request.scope:
+        # What is still to come of the body would be read for nothing, at any length.
+        response.raw_headers.append(CLOSE)
+    return response
 
 
 async def _on_client_gone(request: Request, error: Exception) -> Response:
@@ -164,9 +196,10 @@ async def _on_failure(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path = shortened(request.url.path)
     known = {
-        404: f"there is nothing at {request.url.path}; docs/api.md lists the doors",
-        405: f"{request.method} is not a method of {request.url.path}; see the Allow header",
+        404: f"there is nothing at {path}; docs/api.md lists the doors",
+        405: f"{shortened(request.method)} is not a method of {path}; see the Allow header",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     refused = HouseError(

@@ -16,15 +16,22 @@ from meted.domain.request import (
 )
 from meted.domain.units import DeploymentName
 from meted.gateway.errors import decode, refusal
+from meted.live.dollars import shortened
 
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's and vLLM's default for /v1/completions
 MAX_STOPS = 4
 MAX_INPUTS = 2048
 SEEDS = 2**63
+MOST_TOKENS = 2**31 - 1
+"""No context is longer; larger numbers would not fit an engine's integers."""
+MOST_MODEL_CHARACTERS = 256
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Positive = Annotated[int, Meta(ge=1)]
+Positive = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+ModelName = Annotated[str, Meta(max_length=MOST_MODEL_CHARACTERS)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Number = Annotated[int, Meta(ge=-MOST_TOKENS, le=MOST_TOKENS)]
 
 
 class Part(msgspec.Struct):
@@ -42,50 +49,64 @@ class ChatMessage(msgspec.Struct):
 
 
 class StreamOptions(msgspec.Struct):
+    """What a stream is to say of its usage."""
+
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    """The form of an answer; only text is understood."""
+
+    type: str = "text"
 
 
 class GenerateBody(msgspec.Struct, kw_only=True):
     """What chats and completions share. Fields that are not named here are accepted, unread."""
 
-    model: str
+    model: ModelName
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Positive | None = None
-    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=MOST_TOKENS)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1)] | None = None
-    seed: int | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=MOST_TOKENS)] | None = None
+    seed: Seed | None = None
     stop: str | list[str] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
     ignore_eos: bool | None = None
-    n: int | None = None
+    n: Number | None = None
     # Read only to refuse what would silently change the answer's meaning.
     logprobs: Any = None
     logit_bias: dict[str, Any] | None = None
 
 
 class ChatBody(GenerateBody, kw_only=True):
+    """A POST to /v1/chat/completions."""
+
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_completion_tokens: Positive | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
 
 
 class CompletionBody(GenerateBody, kw_only=True):
+    """A POST to /v1/completions."""
+
     prompt: str | list[Any]
     echo: bool | None = None
     suffix: str | None = None
-    best_of: int | None = None
+    best_of: Number | None = None
 
 
 class EmbeddingsBody(msgspec.Struct, kw_only=True):
-    model: str
+    """A POST to /v1/embeddings."""
+
+    model: ModelName
     input: str | list[Any]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Positive | None = None
@@ -123,10 +144,11 @@ def read_chat(raw: bytes) -> Wish:
     body = decode(_chat, raw)
     if body.tools and body.tool_choice != "none":
         raise refusal("tools are not supported; leave tools out", param="tools")
-    wanted = (body.response_format or {}).get("type", "text")
+    wanted = body.response_format.type if body.response_format else "text"
     if wanted != "text":
         raise refusal(
-            f"response_format.type is '{wanted}', expected 'text'; other formats are not supported",
+            f"response_format.type is {shortened(wanted)}, expected 'text'; other formats are not "
+            "supported",
             param="response_format",
         )
     messages = tuple(_message(index, message) for index, message in enumerate(body.messages))
@@ -244,7 +266,7 @@ def _message(index: int, message: ChatMessage) -> Message:
     for place, part in enumerate(content):
         if part.type != "text" or part.text is None:
             raise refusal(
-                f"{where}[{place}] is of type '{part.type}', expected 'text' with a text; "
+                f"{where}[{place}] is of type {shortened(part.type)}, expected 'text' with a text; "
                 "this model reads only text",
                 param=f"{where}[{place}].type",
             )

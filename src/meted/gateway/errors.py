@@ -24,8 +24,9 @@ def refusal(message: str, *, param: str | None, code: str | None = None) -> Hous
 
 
 def error_body(error: HouseError) -> bytes:
-    """OpenAI's error object."""
+    """OpenAI's error object, with what the house adds for programs."""
     fields = {
+        **error.details,
         "message": error.message,
         "type": error.type,
         "param": error.param,
@@ -71,9 +72,13 @@ def _value_at(body: bytes, path: str) -> str:
         value: Any = msgspec.json.decode(body)
         for name, index in _STEP.findall(path):
             value = value[int(index)] if index else value[name]
-    except (msgspec.DecodeError, LookupError, TypeError, RecursionError):
+        shown = msgspec.json.encode(value).decode()
+    except (
+        *(msgspec.DecodeError, LookupError, TypeError, ValueError),
+        *(OverflowError, RecursionError),
+    ):
+        # Numbers of hundreds of digits can be read but not written, nests read but not walked.
         return "not valid"
-    shown = msgspec.json.encode(value).decode()
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 

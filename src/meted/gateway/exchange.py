@@ -9,11 +9,12 @@ from types import TracebackType
 from starlette.types import Message, Receive, Scope, Send
 
 from meted.domain.units import RequestId
-from meted.gateway.errors import INVALID, error_body
-from meted.gateway.replies import cost_usd, failed_stream
-from meted.live.doors import HouseError, Ticket, Usage
-
-Header = tuple[bytes, bytes]
+from meted.gateway.errors import INVALID, error_body, refusal
+from meted.gateway.headers import Header, header_list, header_word, may_echo
+from meted.gateway.limits import Admission, KeyLimit, used_tokens
+from meted.gateway.replies import failed_stream
+from meted.live.dollars import shortened, usd
+from meted.live.doors import Ended, HouseError, Ticket, Usage
 
 JSON: Header = (b"content-type", b"application/json")
 EVENTS: tuple[Header, ...] = (
@@ -22,6 +23,8 @@ EVENTS: tuple[Header, ...] = (
     (b"x-accel-buffering", b"no"),
 )
 MAX_ECHO_BYTES = 256
+MOST_LENGTH_DIGITS = 18
+CLOSE: Header = (b"connection", b"close")
 
 _log = logging.getLogger("meted.gateway")
 
@@ -37,21 +40,27 @@ def new_request_id() -> RequestId:
 def identity_headers(request_id: RequestId, echo: bytes | None) -> list[Header]:
     """The headers that every response carries; echo: the client's own x-request-id."""
     headers = [(b"x-meted-request-id", request_id.encode())]
-    if echo is not None and len(echo) <= MAX_ECHO_BYTES:
+    if echo is not None and len(echo) <= MAX_ECHO_BYTES and may_echo(echo):
         headers.append((b"x-request-id", echo))
     return headers
 
 
 class Exchange:
-    """A request on the hot path and the answer to it."""
+    """A request on the hot path and the answer to it.
+
+    limit: the key's, where it has one; admission: what the request took of it.
+    """
 
     __slots__ = (
+        "_body_read",
         "_encoding",
-        "_length",
+        "_lengths",
         "_receive",
         "_send",
+        "admission",
         "authorization",
         "echo",
+        "limit",
         "request_id",
         "started",
     )
@@ -59,8 +68,11 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._length: bytes | None = None
+        self._lengths: list[bytes] | None = None
         self._encoding: bytes | None = None
+        self._body_read = False
+        self.limit: KeyLimit | None = None
+        self.admission: Admission | None = None
         self.authorization: bytes | None = None
         self.echo: bytes | None = None
         self.request_id = new_request_id()
@@ -69,29 +81,28 @@ class Exchange:
             if name == b"authorization":
                 self.authorization = value
             elif name == b"content-length":
-                self._length = value
+                self._lengths = [*(self._lengths or ()), value]
             elif name == b"content-encoding":
                 self._encoding = value
             elif name == b"x-request-id":
                 self.echo = value
 
-    async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises HouseError (413, 415), ClientGoneError."""
-        if self._encoding is not None and self._encoding.lower() != b"identity":
-            raise HouseError(
-                f"content-encoding is '{self._encoding.decode('latin-1')}', expected none; "
-                "send the JSON as it is",
-                status=415,
-                type=INVALID,
-            )
-        if self._length is not None and int(self._length) > limit_bytes:
-            raise _too_large(f"{int(self._length)} bytes", limit_bytes)
-        return await read_body(self._receive, limit_bytes)
+    async def body(self, limit_bytes: int, timeout_s: float) -> bytes:
+        """The whole body. Raises HouseError (400, 408, 413, 415), ClientGoneError."""
+        if self._encoding is not None:
+            check_encoding(self._encoding)
+        if self._lengths is not None:
+            check_length(self._lengths, limit_bytes)
+        whole = await read_body(self._receive, limit_bytes, timeout_s)
+        self._body_read = True
+        return whole
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
         """Send the status and the headers; `more` and `last` follow."""
         self.started = True
         whole = [*identity_headers(self.request_id, self.echo), *headers]
+        if self.limit is not None:
+            whole += self.limit.headers()
         await self._send({"type": "http.response.start", "status": status, "headers": whole})
 
     async def more(self, data: bytes) -> None:
@@ -100,13 +111,22 @@ class Exchange:
     async def last(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data})
 
-    async def reply(self, body: bytes, usage: Usage, status: int = 200) -> None:
-        """Send a whole JSON answer with what it cost."""
+    def used(self, usage: Usage) -> None:
+        """It is known what the request used."""
+        if self.admission is not None:
+            self.admission.settle(used_tokens(usage))
+
+    async def reply(self, body: bytes, ended: Ended, status: int = 200) -> None:
+        """Send a whole JSON answer with what it cost, its price, and what stopped it early."""
+        self.used(ended.usage)
         headers = [
             JSON,
             (b"content-length", b"%d" % len(body)),
-            (b"x-meted-cost-usd", cost_usd(usage.cost).encode()),
+            (b"x-meted-cost-usd", usd(ended.usage.cost).encode()),
+            (b"x-meted-price-usd", usd(ended.usage.price).encode()),
         ]
+        if ended.stopped is not None:
+            headers.append((b"x-meted-stopped", b"budget; name=" + header_word(ended.stopped)))
         await self.start(status, headers)
         await self.last(body)
 
@@ -116,7 +136,12 @@ class Exchange:
         if self.started:
             await self.last(failed_stream(body))
             return
+        if self.admission is not None:
+            self.admission.settle(0)
         headers = [JSON, (b"content-length", b"%d" % len(body)), *error_headers(error)]
+        if not self._body_read:
+            # What is still to come of the body would be read for nothing, at any length.
+            headers.append(CLOSE)
         await self.start(error.status, headers)
         await self.last(body)
 
@@ -156,7 +181,7 @@ class Watch:
 
 def error_headers(error: HouseError) -> list[Header]:
     """What an error says in headers: when to come again, or how to identify oneself."""
-    headers: list[Header] = []
+    headers = header_list(error.headers)
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     if error.status == 401:
@@ -164,8 +189,43 @@ def error_headers(error: HouseError) -> list[Header]:
     return headers
 
 
-async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body, counted while it comes. Raises HouseError (413), ClientGoneError."""
+def check_encoding(encoding: bytes) -> None:
+    """Raises HouseError (415) for a compressed body."""
+    if encoding.strip().lower() not in (b"", b"identity"):
+        raise HouseError(
+            f"content-encoding is {shortened(encoding.decode('latin-1'))}, expected none; "
+            "send the JSON as it is",
+            status=415,
+            type=INVALID,
+        )
+
+
+def check_length(lengths: Sequence[bytes], limit_bytes: int) -> None:
+    """Raises HouseError: 400 for a length that is none or that is given twice, 413 if too large."""
+    length = lengths[0]
+    if any(other != length for other in lengths) or not length.isdigit():
+        shown = shortened(b", ".join(lengths).decode("latin-1"))
+        raise refusal(f"content-length is {shown}, expected one number of bytes", param=None)
+    if len(length) > MOST_LENGTH_DIGITS or int(length) > limit_bytes:
+        raise _too_large(f"{length[:MOST_LENGTH_DIGITS].decode()} bytes", limit_bytes)
+
+
+async def read_body(receive: Receive, limit_bytes: int, timeout_s: float) -> bytes:
+    """The whole body, counted while it comes. Raises HouseError (408, 413), ClientGoneError."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read_body(receive, limit_bytes)
+    except TimeoutError as error:
+        raise HouseError(
+            f"the body did not come whole within {timeout_s:g} s; send it faster, or raise "
+            "server.body_timeout_s",
+            status=408,
+            type=INVALID,
+            code="request_timeout",
+        ) from error
+
+
+async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

@@ -11,6 +11,7 @@ from meted.domain.units import DeploymentName
 from meted.gateway.bodies import Wish, read_embeddings
 from meted.gateway.errors import error_body, key_behind, refusal
 from meted.gateway.exchange import EVENTS, ClientGoneError, Exchange, unexpected
+from meted.gateway.limits import KeyLimits, most_tokens
 from meted.gateway.replies import Chunks, Style, embeddings_answer, failed_stream, whole_answer
 from meted.live.doors import (
     Begun,
@@ -46,19 +47,24 @@ class Door:
         doors: Doors,
         answer: Answer,
         *,
+        limits: KeyLimits,
         max_body_bytes: int,
+        body_timeout_s: float,
         request_ended: Callable[[], None],
     ) -> None:
         self._doors = doors
         self._answer = answer
+        self._limits = limits
         self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
         self._request_ended = request_ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         try:
             key = key_behind(self._doors, exchange.authorization)
-            body = await exchange.body(self._max_body_bytes)
+            exchange.limit = self._limits.of(key)
+            body = await exchange.body(self._max_body_bytes, self._body_timeout_s)
             await self._answer(exchange, key, body)
         except ClientGoneError:
             return
@@ -67,6 +73,8 @@ class Door:
         except Exception:
             await exchange.refuse(unexpected(exchange.request_id))
         finally:
+            if exchange.admission is not None:
+                exchange.admission.abandon()
             self._request_ended()
 
 
@@ -89,7 +97,7 @@ class Generate:
                 return
             text, _, ended = await collect(ticket)
         if (error := failure(ended)) is not None:
-            await exchange.reply(error_body(error), ended.usage, error.status)
+            await exchange.reply(error_body(error), ended, error.status)
             return
         answer = whole_answer(
             self._style,
@@ -99,14 +107,15 @@ class Generate:
             text=text,
             finish_reason=finish_reason(ended),
             usage=ended.usage,
+            stopped=ended.stopped,
         )
-        await exchange.reply(answer, ended.usage)
+        await exchange.reply(answer, ended)
 
     async def _stream(self, exchange: Exchange, wish: Wish, ticket: Ticket) -> None:
         """Send text as it comes; what has piled up goes out as one chunk in one write."""
         event: RequestEvent | None = await ticket.next()
         if isinstance(event, Ended) and (error := failure(event)) is not None:
-            await exchange.reply(error_body(error), event.usage, error.status)
+            await exchange.reply(error_body(error), event, error.status)
             return
         await exchange.start(200, EVENTS)
         chunks = Chunks(
@@ -136,6 +145,7 @@ class Generate:
                 opening = chunks.opening()
                 data = opening + data
             if event is not None:
+                exchange.used(event.usage)
                 await exchange.last(data + stream_end(chunks, event))
                 return
             if data:
@@ -162,20 +172,21 @@ class Embed:
                 param="dimensions",
             )
         if error is not None:
-            await exchange.reply(error_body(error), ended.usage, error.status)
+            await exchange.reply(error_body(error), ended, error.status)
             return
         answer = embeddings_answer(vectors, model=wish.model, base64=wish.base64, usage=ended.usage)
-        await exchange.reply(answer, ended.usage)
+        await exchange.reply(answer, ended)
 
 
 def submission(
     exchange: Exchange, key: Key, model: DeploymentName, prompt: Prompt, sampling: Sampling
 ) -> Submission:
-    """The request as the house takes it."""
+    """The request as the house takes it, let in by its key's limits. Raises HouseError (429)."""
+    if exchange.limit is not None:
+        exchange.admission = exchange.limit.admit(most_tokens(prompt, sampling.max_tokens))
     return Submission(
         request_id=exchange.request_id,
-        tenant=key.tenant,
-        key_id=key.id,
+        payer=key.payer,
         deployment=model,
         prompt=prompt,
         sampling=sampling,
@@ -216,4 +227,4 @@ def stream_end(chunks: Chunks, ended: Ended) -> bytes:
     """The end of a stream, good or bad."""
     if (error := failure(ended)) is not None:
         return failed_stream(error_body(error))
-    return chunks.ending(finish_reason(ended), ended.usage)
+    return chunks.ending(finish_reason(ended), ended.usage, ended.stopped)

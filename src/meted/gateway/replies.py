@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import msgspec
 
-from meted.domain.units import NANOS_PER_SECOND, NanoUSD, RequestId
+from meted.domain.units import BudgetName, RequestId
+from meted.live.dollars import shortened, usd
 from meted.live.doors import HouseError, ServedModel, Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -47,19 +48,13 @@ TEXT = Style(
 )
 
 
-def cost_usd(cost: NanoUSD) -> str:
-    """An amount as an exact decimal of US dollars, e.g. 0.000001234."""
-    whole, nanos = divmod(abs(cost), NANOS_PER_SECOND)
-    return f"{'-' if cost < 0 else ''}{whole}.{nanos:09d}"
-
-
 def usage_json(usage: Usage) -> bytes:
-    """OpenAI's usage object, and the cost."""
+    """OpenAI's usage object, what it cost us and what its tenant is charged."""
     return (
         f'{{"prompt_tokens":{usage.prompt_tokens},"completion_tokens":{usage.completion_tokens},'
         f'"total_tokens":{usage.prompt_tokens + usage.completion_tokens},'
         f'"prompt_tokens_details":{{"cached_tokens":{usage.cached_tokens}}},'
-        f'"meted_cost_usd":"{cost_usd(usage.cost)}"}}'
+        f'"meted_cost_usd":"{usd(usage.cost)}","meted_price_usd":"{usd(usage.price)}"}}'
     ).encode()
 
 
@@ -87,17 +82,26 @@ def whole_answer(
     text: str,
     finish_reason: str,
     usage: Usage,
+    stopped: BudgetName | None,
 ) -> bytes:
     """The answer of a request that does not stream."""
     before, after = style.whole_text
-    return b'%s{"index":0,%s%s%s,"logprobs":null,"finish_reason":"%s"}],"usage":%s}' % (
+    return b'%s{"index":0,%s%s%s,"logprobs":null,"finish_reason":"%s"}],"usage":%s%s}' % (
         _head(style.id_prefix, request_id, style.whole_object, created, model),
         before,
         _json(text),
         after,
         finish_reason.encode(),
         usage_json(usage),
+        stopped_json(stopped),
     )
+
+
+def stopped_json(stopped: BudgetName | None) -> bytes:
+    """Members that say whose money ended an answer early; none if none did."""
+    if stopped is None:
+        return b""
+    return b',"meted_stopped":"budget","meted_budget":%s' % _json(stopped)
 
 
 class Chunks:
@@ -135,15 +139,19 @@ class Chunks:
         before, after = self._style.delta
         return self._chunk(before + _json(text) + after, b"null", completion_tokens)
 
-    def ending(self, finish_reason: str, usage: Usage) -> bytes:
+    def ending(self, finish_reason: str, usage: Usage, stopped: BudgetName | None) -> bytes:
         """The chunk with the finish reason, the usage if wanted, and the end mark."""
         reason = b'"%s"' % finish_reason.encode()
-        last = self._chunk(self._style.ending, reason, usage.completion_tokens)
+        last = self._chunk(
+            self._style.ending, reason, usage.completion_tokens, stopped_json(stopped)
+        )
         if self._with_usage:
             last += b'%s],"usage":%s}\n\n' % (self._head, usage_json(usage))
         return last + DONE
 
-    def _chunk(self, inner: bytes, reason: bytes, completion_tokens: int) -> bytes:
+    def _chunk(
+        self, inner: bytes, reason: bytes, completion_tokens: int, more: bytes = b""
+    ) -> bytes:
         usage = self._chunk_usage
         if self._in_each:
             usage = b',"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}' % (
@@ -151,11 +159,12 @@ class Chunks:
                 completion_tokens,
                 self.prompt_tokens + completion_tokens,
             )
-        return b'%s{"index":0,%s,"logprobs":null,"finish_reason":%s}]%s}\n\n' % (
+        return b'%s{"index":0,%s,"logprobs":null,"finish_reason":%s}]%s%s}\n\n' % (
             self._head,
             inner,
             reason,
             usage,
+            more,
         )
 
 
@@ -201,7 +210,7 @@ def unknown_model(name: str, known: Sequence[str]) -> HouseError:
     """The 404 for a model that no deployment serves."""
     there = ", ".join(f"'{one}'" for one in known) or "none"
     return HouseError(
-        f"the model '{name}' does not exist; there are: {there}; "
+        f"the model {shortened(name)} does not exist; there are: {there}; "
         "deploy one with `meted deploy NAME`",
         status=404,
         type="invalid_request_error",

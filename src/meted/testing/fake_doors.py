@@ -3,19 +3,19 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from meted.domain.deployment import Task
 from meted.domain.job import TrainingSpec
 from meted.domain.request import ChatPrompt, EmbeddingPrompt, FinishReason, Outcome, TextPrompt
 from meted.domain.units import (
+    BudgetName,
     DeploymentName,
     DeviceNanos,
     JobName,
     Micros,
     NanoUSD,
-    TenantName,
     Tokens,
 )
 from meted.live.doors import (
@@ -25,30 +25,48 @@ from meted.live.doors import (
     Ended,
     Finish,
     HouseError,
-    Key,
     RequestEvent,
     ServedModel,
     Submission,
     Usage,
     Vectors,
 )
+from meted.testing.fake_money import (
+    ADMIN_KEY,
+    OTHER_KEY,
+    REVOKED_KEY,
+    TENANT_KEY,
+    FakeMoney,
+    Hold,
+)
+from meted.testing.memory_store import CREATED
 
-TENANT_KEY = "mt-acme-0123456789abcdef"
-ADMIN_KEY = "mt-root-0123456789abcdef"
+__all__ = [
+    "ADMIN_KEY",
+    "OTHER_KEY",
+    "REVOKED_KEY",
+    "TENANT_KEY",
+    "FakeDoors",
+    "FakeTicket",
+    "Manners",
+]
+
 NANOS_PER_TOKEN = 1_000_000
 NANO_USD_PER_TOKEN = 7
-CREATED = 1_700_000_000
+PRICE_PER_TOKEN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manners:
     """How the house behaves. word_s: pause before each word; 0 has all events ready at once.
 
-    fails_after: words after which every request fails; None never.
+    fails_after: words after which every request fails; None never. refuses_with: 402 or 429, the
+    status with which a budget without money refuses every request; None never.
     """
 
     word_s: float = 0.0
     fails_after: int | None = None
+    refuses_with: int | None = None
     max_queue: int = 1_000_000
     context_tokens: int = 8_192
     dimensions: int = 4
@@ -59,8 +77,9 @@ class Manners:
 class FakeTicket:
     """A submitted request of the fake house."""
 
-    def __init__(self, submission: Submission) -> None:
+    def __init__(self, submission: Submission, hold: Hold | None) -> None:
         self.submission = submission
+        self.hold = hold
         self.cancelled = asyncio.Event()
         self._events: deque[RequestEvent | HouseError] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -90,10 +109,11 @@ class FakeTicket:
         self.cancelled.set()
 
 
-class FakeDoors:
+class FakeDoors(FakeMoney):
     """`Doors` without processes or disk. Two deployments: `words` and `vectors`."""
 
     def __init__(self, manners: Manners | None = None) -> None:
+        super().__init__()
         self.manners = manners or Manners()
         self.tickets: list[FakeTicket] = []
         self.ended: list[Ended] = []
@@ -114,20 +134,6 @@ class FakeDoors:
     def forget_tickets(self) -> None:
         """Keep no record of requests, for long benchmarks."""
         self._keep_tickets = False
-
-    def authenticate(self, bearer: str) -> Key | None:
-        known = {TENANT_KEY: ("acme", False), ADMIN_KEY: ("house", True)}
-        if bearer not in known:
-            return None
-        tenant, admin = known[bearer]
-        return Key(
-            id=f"key-{tenant}",
-            tenant=TenantName(tenant),
-            admin=admin,
-            name=tenant,
-            prefix=bearer[:7],
-            created=CREATED,
-        )
 
     def submit(self, submission: Submission) -> FakeTicket:
         known = self._deployed.get(submission.deployment)
@@ -155,7 +161,15 @@ class FakeDoors:
                 code="queue_full",
                 retry_after_s=2,
             )
-        ticket = FakeTicket(submission)
+        if self.manners.refuses_with is not None:
+            raise no_money(self.manners.refuses_with)
+        hold = self.hold(
+            submission.payer,
+            submission.deployment,
+            least=_price(prompt_tokens(submission) + (0 if embeds else 1)),
+            most=_price(prompt_tokens(submission) + len(self._answer(submission)[0])),
+        )
+        ticket = FakeTicket(submission, hold)
         if self._keep_tickets:
             self.tickets.append(ticket)
         self.running += 1
@@ -168,12 +182,12 @@ class FakeDoors:
         return ticket
 
     def _at_once(self, ticket: FakeTicket) -> None:
-        for event in self._events(ticket.submission):
+        for event in self._events(ticket):
             self._deliver(ticket, event)
 
     async def _word_by_word(self, ticket: FakeTicket) -> None:
         said = 0
-        for event in self._events(ticket.submission):
+        for event in self._events(ticket):
             if isinstance(event, Delta):
                 try:
                     await asyncio.wait_for(ticket.cancelled.wait(), self.manners.word_s)
@@ -186,7 +200,8 @@ class FakeDoors:
             if isinstance(event, Ended):
                 return
 
-    def _events(self, submission: Submission) -> list[RequestEvent | HouseError]:
+    def _events(self, ticket: FakeTicket) -> list[RequestEvent | HouseError]:
+        submission = ticket.submission
         prompt = prompt_tokens(submission)
         if prompt > self.manners.context_tokens:
             return [
@@ -204,15 +219,21 @@ class FakeDoors:
             ended = self._end(submission, 0, Outcome.DONE, FinishReason.STOP)
             return [begun, Vectors(embeddings=vectors), ended]
         words, reason = self._answer(submission)
-        outcome, error = Outcome.DONE, None
+        outcome, error, stopped = Outcome.DONE, None, None
+        if ticket.hold is not None and (paid := ticket.hold.held // PRICE_PER_TOKEN - prompt) < len(
+            words
+        ):
+            words, reason, stopped = words[:paid], FinishReason.LENGTH, ticket.hold.tightest
         if self.manners.fails_after is not None:
             words = words[: self.manners.fails_after]
             outcome, reason, error = Outcome.FAILED, None, "replica 'words-0' died"
+            stopped = None
         deltas = [
             Delta(text=f" {word}" if index else word, completion_tokens=Tokens(index + 1))
             for index, word in enumerate(words)
         ]
-        return [begun, *deltas, self._end(submission, len(words), outcome, reason, error)]
+        ended = self._end(submission, len(words), outcome, reason, error)
+        return [begun, *deltas, replace(ended, stopped=stopped)]
 
     def _answer(self, submission: Submission) -> tuple[list[str], FinishReason | None]:
         """The words of the last turn or the prompt, up to max_tokens or a stop word."""
@@ -251,6 +272,7 @@ class FakeDoors:
             completion_tokens=Tokens(words),
             device_nanos=DeviceNanos((prompt + words) * NANOS_PER_TOKEN),
             cost=NanoUSD((prompt + words) * NANO_USD_PER_TOKEN),
+            price=_price(prompt + words),
         )
         return Ended(outcome=outcome, finish_reason=reason, usage=usage, error=error)
 
@@ -258,8 +280,10 @@ class FakeDoors:
         ticket.put(event)
         if isinstance(event, HouseError):
             self.running -= 1
+            self.settle_hold(ticket.hold, NanoUSD(0))
         elif isinstance(event, Ended):
             self.running -= 1
+            self.settle_hold(ticket.hold, event.usage.price)
             self._book(ticket.submission, event)
 
     def _book(self, submission: Submission, ended: Ended) -> None:
@@ -281,6 +305,7 @@ class FakeDoors:
         )
         if self._keep_tickets:
             self.ended.append(ended)
+            self.charge(submission, self._deployed[name][0], ended.usage)
 
     def models(self) -> Sequence[ServedModel]:
         return [
@@ -380,6 +405,23 @@ def prompt_tokens(submission: Submission) -> int:
             return len(text.split())
         case EmbeddingPrompt(texts=texts):
             return sum(len(text.split()) for text in texts)
+
+
+def no_money(status: int) -> HouseError:
+    """What a house says whose budget has no money: 402 for good, 429 where it will come back."""
+    return HouseError(
+        "budget 'acme-month' has $0.000000000 left of its $5.000000000; raise it, or wait",
+        status=status,
+        type="budget_error",
+        code="budget_exceeded",
+        retry_after_s=60 if status == 429 else None,
+        details={"budget": "acme-month", "spent_usd": "5.000000000", "reserved_usd": "0.000000000"},
+        headers={"x-meted-budget": BudgetName("acme-month")},
+    )
+
+
+def _price(tokens: int) -> NanoUSD:
+    return NanoUSD(tokens * PRICE_PER_TOKEN)
 
 
 def _no_such(kind: str, name: str) -> HouseError:

@@ -123,6 +123,7 @@ def test_a_new_tenant_is_next_after_one_of_the_flood() -> None:
 @given(works=WORKS, alone=st.integers(50, 200))
 def test_idling_earns_no_credit(works: list[Work], alone: int) -> None:
     batch = Batch(weights())
+    batch.queue.push(B, works[0])
     batch.backlog(A, works)
     for _ in range(alone):
         batch.step()
@@ -204,16 +205,65 @@ def test_wrong_use_is_named() -> None:
         queue.charge(B, input_tokens=1)
 
 
-def test_ten_thousand_tenants_that_came_once_are_not_all_remembered() -> None:
-    queue: FairQueue[int] = FairQueue(idle_tenants_most=100)
+def serve(queue: FairQueue[int], tenant: TenantName, tokens: int) -> None:
+    queue.push(tenant, 0)
+    queue.pop(tenant)
+    queue.charge(tenant, input_tokens=tokens)
+
+
+def test_who_is_charged_before_ever_waiting_pays_on_top_of_what_others_have() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.push(A, 0)
+    queue.charge(A, input_tokens=10)
+    queue.charge(B, input_tokens=5)
+    assert queue.counter(B) == 15 * COUNTS_PER_TOKEN
+
+
+def test_who_is_removed_leaves_like_one_who_was_popped() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.push(A, 0)
+    queue.push(B, 0)
+    queue.charge(B, input_tokens=5)
+    queue.pop(A)
+    assert queue.remove(B, 0)
+    assert queue.counter(C) == 5 * COUNTS_PER_TOKEN
+
+
+def test_no_charge_is_free_however_large_the_weight() -> None:
+    queue = weights(a=10**9)
+    queue.charge(A, input_tokens=1)
+    assert queue.counter(A) == 1
+
+
+@pytest.mark.parametrize("most", [0, 1, 100])
+def test_ten_thousand_tenants_that_came_once_are_not_all_remembered(most: int) -> None:
+    queue: FairQueue[int] = FairQueue(idle_tenants_most=most)
     queue.push(TenantName("steady"), 0)
+    # Beside the idle ones: who waits, who left last, who has just been charged.
+    remembered = most + 3
     for number in range(10_000):
-        tenant = TenantName(f"t{number}")
-        queue.push(tenant, number)
-        queue.pop(tenant)
-        queue.charge(tenant, input_tokens=1 + number % 7)
+        serve(queue, TenantName(f"t{number}"), 1 + number % 7)
+    assert len(queue._lanes) <= remembered
+    for number in range(10_000):
         queue.charge(TenantName(f"stranger{number}"), output_tokens=1)
-    assert len(queue._lanes) <= 102  # the bound is what this test is about
+    assert len(queue._lanes) <= remembered
+
+
+def test_the_last_that_left_is_never_forgotten() -> None:
+    queue: FairQueue[int] = FairQueue(idle_tenants_most=0)
+    serve(queue, A, 5)
+    queue.charge(C, input_tokens=1)
+    queue.push(B, 0)
+    assert queue.counter(A) == queue.counter(B) == 5 * COUNTS_PER_TOKEN
+
+
+def test_who_was_served_most_is_remembered_longest() -> None:
+    queue: FairQueue[int] = FairQueue(idle_tenants_most=4)
+    queue.push(A, 0)
+    serve(queue, B, 1_000)
+    for number in range(100):
+        serve(queue, TenantName(f"t{number}"), 1)
+    assert queue.counter(B) == 1_000 * COUNTS_PER_TOKEN
 
 
 def test_a_forgotten_tenant_comes_back_like_a_new_one() -> None:

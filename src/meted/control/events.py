@@ -133,6 +133,23 @@ class CancelAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyGone:
+    """No budget pays for the next part of a job; reason: which one, with its numbers."""
+
+    now: Micros
+    name: JobName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyBack:
+    """The next part of a job that was held for lack of money is paid for."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemandSeen:
     """The world's demands at the end of a policy interval."""
 
@@ -152,5 +169,7 @@ JobEvent = (
     | PauseAsked
     | ResumeAsked
     | CancelAsked
+    | MoneyGone
+    | MoneyBack
 )
 Event = Deployed | Undeployed | ReplicaReady | ReplicaDrained | ReplicaDied | DemandSeen | JobEvent

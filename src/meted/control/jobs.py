@@ -14,6 +14,8 @@ from meted.control.events import (
     JobRemembered,
     JobSubmitted,
     JobWaits,
+    MoneyBack,
+    MoneyGone,
     PauseAsked,
     ResumeAsked,
 )
@@ -54,6 +56,10 @@ def handle_job(state: ControlState, event: JobEvent) -> Step:
             return _resume(state, event.name)
         case CancelAsked():
             return _cancel(state, event.name)
+        case MoneyGone():
+            return _hold(state, event)
+        case MoneyBack():
+            return _release(state, event)
         case _:
             assert_never(event)
 
@@ -65,7 +71,7 @@ def start_due_jobs(state: ControlState, now: Micros) -> Step:
         job = state.jobs.get(allocation.job)
         if job is None or job.status not in (JobStatus.QUEUED, JobStatus.BACKOFF):
             continue
-        if job.pause_wanted or (job.retry_at or 0) > now:
+        if job.pause_wanted or job.held or (job.retry_at or 0) > now:
             continue
         job = replace(job, status=JobStatus.STARTING, starts=job.starts + 1, retry_at=None)
         state, saved = _put(state, job)
@@ -113,7 +119,7 @@ def _died(state: ControlState, event: JobDied) -> Step:
         return state, ()
     if job.cancel_wanted:
         return _put(state, replace(job, status=JobStatus.CANCELLED))
-    if job.pause_wanted:
+    if job.pause_wanted or job.held:
         return _put(state, replace(job, status=JobStatus.QUEUED))
     if job.starts >= MOST_STARTS_WITHOUT_PROGRESS:
         error = f"its process ended {job.starts} times without a new checkpoint: {event.reason}"
@@ -138,8 +144,31 @@ def _pause(state: ControlState, name: JobName) -> Step:
 def _resume(state: ControlState, name: JobName) -> Step:
     job = _unfinished(state, name, "resume")
     state, saved = _put(state, replace(job, pause_wanted=False))
-    told = (ResumeJob(name=name),) if job.status in WITH_PROCESS else ()
+    goes_on = job.status in WITH_PROCESS and not job.held
+    told = (ResumeJob(name=name),) if goes_on else ()
     return state, (*saved, *told)
+
+
+def _hold(state: ControlState, event: MoneyGone) -> Step:
+    """A job whose money is gone makes its work durable and waits."""
+    job = _job(state, event.name)
+    if job.status in FINAL_JOB_STATUSES or job.held:
+        return state, ()
+    state, saved = _put(state, replace(job, held=event.reason))
+    told = (PauseJob(name=event.name),) if job.status in WITH_PROCESS else ()
+    reason = f"{event.name}: waits for money: {event.reason}"
+    return state, (*saved, *told, Explain(at=event.now, reason=reason))
+
+
+def _release(state: ControlState, event: MoneyBack) -> Step:
+    job = _job(state, event.name)
+    if job.status in FINAL_JOB_STATUSES or not job.held:
+        return state, ()
+    state, saved = _put(state, replace(job, held=""))
+    goes_on = job.status in WITH_PROCESS and not job.pause_wanted
+    told = (ResumeJob(name=event.name),) if goes_on else ()
+    reason = f"{event.name}: its next part is paid for; it goes on"
+    return state, (*saved, *told, Explain(at=event.now, reason=reason))
 
 
 def _cancel(state: ControlState, name: JobName) -> Step:

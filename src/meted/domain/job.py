@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from meted.domain.units import JobName, TenantName
+from meted.domain.tenancy import DEFAULT_PROJECT
+from meted.domain.units import JobName, KeyId, ProjectName, TenantName
 
 
 class Method(StrEnum):
@@ -26,6 +27,8 @@ class TrainingSpec:
     base: str
     data: str
     tenant: TenantName
+    project: ProjectName = DEFAULT_PROJECT
+    key: KeyId = KeyId("")
     method: Method = Method.LORA
     optimizer: str = "adamw"
     steps: int | None = None
@@ -87,13 +90,17 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A training job: what was asked, where it is, and why it ended if it failed."""
+    """A training job: what was asked, where it is, and why it ended if it failed.
+
+    held: why no budget pays for its next part; empty while one does.
+    """
 
     spec: TrainingSpec
     status: JobStatus
     progress: JobProgress = JobProgress()
     pause_wanted: bool = False
     cancel_wanted: bool = False
+    held: str = ""
     starts: int = 0
     retry_at: int | None = None
     error: str | None = None

@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from meted.control.events import Event, JobDied, JobFinished, JobGaveUp, JobMoved, JobWaits
+from meted.control.events import (
+    Event,
+    JobDied,
+    JobFinished,
+    JobGaveUp,
+    JobMoved,
+    JobWaits,
+    MoneyBack,
+    MoneyGone,
+)
 from meted.domain.allocation import Harvest, JobAllocation, JobDemand
 from meted.domain.job import (
     FINAL_JOB_STATUSES,
@@ -20,6 +29,7 @@ from meted.ledger.meter import UNCHECKPOINTED
 from meted.ledger.recovery import lost
 from meted.live.clock import Clock
 from meted.live.host import Urgency, Worker, WorkerEnd
+from meted.live.job_funds import JobFunds
 from meted.live.metering import Metering
 from meted.live.store import LossRow
 from meted.live.wire import (
@@ -69,7 +79,14 @@ class LiveJob:
         self.nanos_per_step = 0.0
         self.nanos_per_token = 0.0
         self._last_cpu: tuple[int, int] | None = None
-        account = Account(kind=Kind.TRAINING, tenant=spec.tenant, job=spec.name)
+        account = Account(
+            kind=Kind.TRAINING,
+            tenant=spec.tenant,
+            project=spec.project,
+            key=spec.key or None,
+            model=spec.base,
+            job=spec.name,
+        )
         self.durable = account
         self.pending = replace(account, note=UNCHECKPOINTED)
         self.loading = replace(account, kind=Kind.LOADING)
@@ -103,10 +120,16 @@ class Jobs:
     """All jobs of the house, and the traffic that gap harvesting gives way to."""
 
     def __init__(
-        self, *, clock: Clock, metering: Metering, on_event: Callable[[Event], None]
+        self,
+        *,
+        clock: Clock,
+        metering: Metering,
+        funds: JobFunds,
+        on_event: Callable[[Event], None],
     ) -> None:
         self._clock = clock
         self._metering = metering
+        self._funds = funds
         self._on_event = on_event
         self._busy = False
         self.live: dict[JobName, LiveJob] = {}
@@ -194,6 +217,7 @@ class Jobs:
                 )
                 job.progress = progress
                 self._loss(job, step=message.step, loss=message.loss, held_out=None, when="train")
+                self._watch_money(job)
             case Evaluated():
                 self._cover(job, message.cpu_ns)
                 progress = _evaluated(progress, message)
@@ -202,6 +226,7 @@ class Jobs:
                 )
             case Checkpointed(step=step, cpu_ns=cpu_ns):
                 self._durable(job, cpu_ns)
+                self._watch_money(job)
                 progress = replace(progress, checkpoint_step=step)
             case Paused(step=step, cpu_ns=cpu_ns):
                 self._durable(job, cpu_ns)
@@ -227,7 +252,12 @@ class Jobs:
         job = self.live[name]
         meter = self._metering.meter
         self._metering.worker_ended(job.worker_id, end.cpu_nanos, job.pending)
-        meter.move(job.pending, job.durable if wanted or job.ended_well else lost(job.pending))
+        if wanted or job.ended_well:
+            meter.move(job.pending, job.durable)
+            self._charge(job)
+        else:
+            meter.move(job.pending, lost(job.pending))
+            self._funds.void(name)
         job.process_ended()
         now = self._clock.now()
         if job.ended_well:
@@ -236,6 +266,62 @@ class Jobs:
             self._on_event(JobGaveUp(now=now, name=name, reason=job.failure))
         else:
             self._on_event(JobDied(now=now, name=name, reason=end.reason))
+
+    def watch_money(self, jobs: Mapping[JobName, Job]) -> None:
+        """See that what every job does now is paid for; hold those that nobody pays for, and let
+        those go on that somebody pays for again."""
+        now = self._clock.now()
+        for name, job in jobs.items():
+            live = self.live[name]
+            if job.status in FINAL_JOB_STATUSES:
+                continue
+            if job.held:
+                waits = live.worker is None or job.status is JobStatus.PAUSED
+                if waits and self._funds.begin(live.spec) is None:
+                    self._on_event(MoneyBack(now=now, name=name))
+            elif live.worker is not None:
+                self._watch_money(live)
+
+    def funded(self, name: JobName) -> bool:
+        """Before its process starts: whether the first part of a job is paid for; if not, it is
+        held."""
+        refusal = self._funds.begin(self.live[name].spec)
+        if refusal is not None:
+            self._on_event(MoneyGone(now=self._clock.now(), name=name, reason=refusal))
+        return refusal is None
+
+    def _watch_money(self, job: LiveJob) -> None:
+        """Set aside what the job used since its last charge, and what it will use until the next
+        look."""
+        if job.worker is None:
+            return
+        meter = self._metering.meter
+        running = max(0, job.worker.cpu_nanos() - meter.covered(job.worker_id))
+        used = self._chargeable(job) + meter.used(job.pending) + running
+        cost = self._chargeable_cost(job) + meter.cost(job.pending)
+        refusal = self._funds.extend(job.spec, DeviceNanos(used), NanoUSD(cost), running=running)
+        if refusal is not None:
+            now = self._clock.now()
+            self._on_event(MoneyGone(now=now, name=job.spec.name, reason=refusal))
+
+    def _charge(self, job: LiveJob) -> None:
+        """Charge all that is durable and not charged yet."""
+        row = self._funds.charge(
+            job.spec,
+            job.durable,
+            DeviceNanos(self._chargeable(job)),
+            NanoUSD(self._chargeable_cost(job)),
+        )
+        if row is not None:
+            self._metering.charged(row)
+
+    def _chargeable(self, job: LiveJob) -> int:
+        meter = self._metering.meter
+        return meter.used(job.durable) + meter.used(job.loading)
+
+    def _chargeable_cost(self, job: LiveJob) -> int:
+        meter = self._metering.meter
+        return meter.cost(job.durable) + meter.cost(job.loading)
 
     def demands(self, jobs: Mapping[JobName, Job]) -> tuple[JobDemand, ...]:
         """What the unfinished, unpaused jobs could use, oldest first."""
@@ -249,7 +335,7 @@ class Jobs:
                 ),
             )
             for order, (name, job) in enumerate(jobs.items())
-            if job.status not in FINAL_JOB_STATUSES and not job.pause_wanted
+            if job.status not in FINAL_JOB_STATUSES and not job.pause_wanted and not job.held
         )
 
     def totals(self, name: JobName) -> JobTotals:
@@ -271,6 +357,7 @@ class Jobs:
     def _durable(self, job: LiveJob, cpu_ns: int) -> None:
         self._cover(job, cpu_ns)
         self._metering.meter.move(job.pending, job.durable)
+        self._charge(job)
 
     def _loss(
         self, job: LiveJob, *, step: int, loss: float | None, held_out: float | None, when: str
@@ -302,5 +389,7 @@ def _evaluated(progress: JobProgress, message: Evaluated) -> JobProgress:
 
 def job_status_word(job: Job) -> str:
     """A job's status for people: one that waits for its user is paused, with or without process."""
+    if job.held and job.status not in FINAL_JOB_STATUSES:
+        return "no money"
     waits = job.pause_wanted and job.status in (JobStatus.QUEUED, JobStatus.BACKOFF)
     return JobStatus.PAUSED if waits else job.status

@@ -1,11 +1,22 @@
 """The hot path: requests wait, are routed to replicas, metered step by step, and answered."""
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from meted.domain.deployment import Deployment
 from meted.domain.line import Account, Kind
 from meted.domain.request import EmbeddingPrompt, EngineRequest, FinishReason, Outcome
-from meted.domain.units import DeploymentName, DeviceNanos, Micros, ReplicaId, RequestId, Tokens
+from meted.domain.units import (
+    DeploymentName,
+    DeviceNanos,
+    Micros,
+    ReplicaId,
+    RequestId,
+    TenantName,
+    Tokens,
+)
 from meted.ledger.attribution import split_step
 from meted.ledger.meter import IN_PROGRESS
 from meted.ledger.recovery import lost
@@ -20,6 +31,7 @@ from meted.live.doors import (
     Usage,
     Vectors,
 )
+from meted.live.funding import Funding
 from meted.live.host import Worker, WorkerEnd
 from meted.live.metering import Metering
 from meted.live.served import ServedDeployment, ServedReplica
@@ -31,6 +43,10 @@ from meted.policy.routing import least_loaded
 
 MOST_ATTEMPTS = 2
 QUEUE_TIMEOUT_US = 120_000_000
+MONEY_TIMEOUT_US = 10_000_000
+"""How long a request waits for money that others have reserved and may give back."""
+BYTES_PER_TOKEN = 4
+"""A guess at a prompt's length until the engine has counted it."""
 
 
 class Serving:
@@ -41,12 +57,17 @@ class Serving:
         *,
         clock: Clock,
         metering: Metering,
+        funding: Funding,
+        weight_of: Callable[[TenantName], int] | None = None,
         on_ready: Callable[[ReplicaId], None],
         on_drained: Callable[[ReplicaId], None],
         on_traffic: Callable[[bool], None],
     ) -> None:
         self._clock = clock
         self._metering = metering
+        self._funding = funding
+        self._weight_of = weight_of
+        self._money_came = False
         self._on_ready = on_ready
         self._on_drained = on_drained
         self._on_traffic = on_traffic
@@ -71,20 +92,25 @@ class Serving:
         """Take a request in. Raises HouseError as `Doors.submit` says."""
         served = self._admit(submission)
         now = self._clock.now()
+        payer = submission.payer
         account = Account(
             kind=Kind.REQUEST,
-            tenant=submission.tenant,
+            tenant=payer.tenant,
+            project=payer.project,
+            key=payer.key,
             deployment=submission.deployment,
+            model=served.deployment.checkpoint,
             request=submission.request_id,
         )
         request = LiveRequest(submission=submission, account=account, arrived=now)
+        self._funding.prepare(request, served)
         ticket = LiveTicket(lambda: self._cancel(request))
         request.ticket = ticket
         self._in_flight += 1
         if self._in_flight == 1:
             self._on_traffic(True)
         served.watch.arrived()
-        served.queue.append(request)
+        served.queue.push(payer.tenant, request)
         self._dispatch(served)
         return ticket
 
@@ -106,8 +132,17 @@ class Serving:
                 type="server_error",
                 retry_after_s=10,
             )
+        if self._metering.down is not None:
+            raise HouseError(
+                "the books cannot be written now, and nothing is served that could not be entered; "
+                "try again in a moment",
+                status=503,
+                type="server_error",
+                code="books_unavailable",
+                retry_after_s=5,
+            )
         refusal = admit(
-            queued=len(served.queue),
+            queued=served.waiting,
             limit=served.deployment.max_queue,
             seconds_per_request=served.watch.seconds_per_request,
         )
@@ -124,28 +159,86 @@ class Serving:
 
     def _dispatch(self, served: ServedDeployment) -> None:
         open_replicas = [r for r in served.replicas.values() if r.ready and not r.draining]
-        while served.queue and open_replicas:
+        while open_replicas and (served.queue or served.parked):
             index = least_loaded(
                 [len(replica.running) for replica in open_replicas],
                 limit=served.deployment.max_batch,
             )
             if index is None:
                 return
-            request, replica = served.queue.popleft(), open_replicas[index]
-            request.replica = replica.id
-            request.attempts += 1
-            request.dispatched = self._clock.now()
-            submission = request.submission
-            replica.running[submission.request_id] = request
-            replica.worker.send(
-                to_add(
-                    EngineRequest(
-                        request_id=submission.request_id,
-                        prompt=submission.prompt,
-                        sampling=submission.sampling,
-                    )
+            request = self._next_funded(served)
+            if request is None:
+                return
+            self._send(served, request, open_replicas[index])
+
+    def _next_funded(self, served: ServedDeployment) -> LiveRequest | None:
+        """The next request whose worst case is set aside: of those that waited for money, else of
+        the tenant that was served least."""
+        for windows, group in list(served.parked.items()):
+            while group:
+                request = group[0]
+                if not self._funded(served, request):
+                    if request.ended:
+                        group.popleft()
+                        continue
+                    break
+                group.popleft()
+                if not group:
+                    del served.parked[windows]
+                return request
+            if not group:
+                del served.parked[windows]
+        for tenant in served.queue.candidates():
+            while served.queue.waiting(tenant):
+                request = served.queue.pop(tenant)
+                if request.windows not in served.parked and self._funded(served, request):
+                    return request
+                if not request.ended:
+                    request.parked = self._clock.now()
+                    served.parked.setdefault(request.windows, deque()).append(request)
+        return None
+
+    def _funded(self, served: ServedDeployment, request: LiveRequest) -> bool:
+        try:
+            return self._funding.fund(request, served)
+        except HouseError as error:
+            self._refuse(served, request, error)
+            return False
+
+    def _refuse(self, served: ServedDeployment, request: LiveRequest, error: HouseError) -> None:
+        self._tell(request, error)
+        self._end(served, request, Outcome.FAILED, None, error=error.message)
+
+    def _send(self, served: ServedDeployment, request: LiveRequest, replica: ServedReplica) -> None:
+        submission = request.submission
+        request.replica = replica.id
+        request.attempts += 1
+        request.dispatched = self._clock.now()
+        if request.attempts == 1:
+            request.dispatched_tokens = max(1, request.prompt_tokens_most // BYTES_PER_TOKEN)
+            served.queue.charge(submission.payer.tenant, input_tokens=request.dispatched_tokens)
+        replica.running[submission.request_id] = request
+        replica.worker.send(
+            to_add(
+                EngineRequest(
+                    request_id=submission.request_id,
+                    prompt=submission.prompt,
+                    sampling=submission.sampling,
                 )
             )
+        )
+
+    def money(self) -> None:
+        """Money may have come: try those that wait for it, once what happens now is through."""
+        if not self._money_came and any(served.parked for served in self.deployments.values()):
+            self._money_came = True
+            asyncio.get_running_loop().call_soon(self._spend)
+
+    def _spend(self) -> None:
+        self._money_came = False
+        for served in list(self.deployments.values()):
+            if served.parked:
+                self._dispatch(served)
 
     def _cancel(self, request: LiveRequest) -> None:
         if request.ended or request.cancelled:
@@ -154,32 +247,42 @@ class Serving:
         served = self.deployments[request.submission.deployment]
         replica = served.replicas.get(request.replica) if request.replica else None
         if replica is None:
-            served.queue.remove(request)
+            self._take_out(served, request)
             self._end(served, request, Outcome.CANCELLED, FinishReason.CANCELLED)
         else:
             replica.worker.send(Cancel(request.submission.request_id))
 
+    @staticmethod
+    def _take_out(served: ServedDeployment, request: LiveRequest) -> None:
+        """A request waits no longer."""
+        if served.queue.remove(request.submission.payer.tenant, request):
+            return
+        group = served.parked[request.windows]
+        group.remove(request)
+        if not group:
+            del served.parked[request.windows]
+
     def expire(self) -> None:
-        """End the requests that have waited too long for a replica."""
-        limit = self._clock.now() - QUEUE_TIMEOUT_US
+        """End the requests that have waited too long, for a replica or for money."""
+        now = self._clock.now()
         for served in self.deployments.values():
-            while served.queue and served.queue[0].arrived < limit:
-                request = served.queue.popleft()
-                waited = QUEUE_TIMEOUT_US // 1_000_000
-                self._end(
-                    served,
-                    request,
-                    Outcome.EXPIRED,
-                    None,
-                    error=f"no replica of {served.deployment.name!r} was free for {waited} s",
-                )
+            for request in list(served.queue):
+                if request.arrived < now - QUEUE_TIMEOUT_US:
+                    self._take_out(served, request)
+                    waited = QUEUE_TIMEOUT_US // 1_000_000
+                    error = f"no replica of {served.deployment.name!r} was free for {waited} s"
+                    self._end(served, request, Outcome.EXPIRED, None, error=error)
+            for request in [one for group in served.parked.values() for one in group]:
+                if request.parked is not None and request.parked < now - MONEY_TIMEOUT_US:
+                    self._take_out(served, request)
+                    self._refuse(served, request, self._funding.give_up(request, served))
 
     # Deployments and replicas.
 
     def add_deployment(self, deployment: Deployment) -> None:
         """Take requests for a deployment from now on."""
         draining = self.deployments.get(deployment.name)
-        served = ServedDeployment(deployment)
+        served = ServedDeployment(deployment, weight_of=self._weight_of)
         if draining is not None:
             served.replicas = draining.replicas
         self.deployments[deployment.name] = served
@@ -188,14 +291,9 @@ class Serving:
         """Take no more requests; those that wait fail, those on replicas finish."""
         served = self.deployments[name]
         served.closed = True
-        while served.queue:
-            self._end(
-                served,
-                served.queue.popleft(),
-                Outcome.FAILED,
-                None,
-                error=f"{name!r} was undeployed",
-            )
+        for request in [*served.queue, *(one for group in served.parked.values() for one in group)]:
+            self._take_out(served, request)
+            self._end(served, request, Outcome.FAILED, None, error=f"{name!r} was undeployed")
         if not served.replicas:
             del self.deployments[name]
 
@@ -223,8 +321,7 @@ class Serving:
             case Admitted(request_id=request_id, prompt_tokens=prompt_tokens):
                 request = replica.running.get(RequestId(request_id))
                 if request is not None:
-                    request.prompt_tokens = prompt_tokens
-                    self._tell(request, Begun(prompt_tokens=Tokens(prompt_tokens)))
+                    self._admitted(served, request, prompt_tokens)
             case Rejected():
                 self._rejected(served, replica, message)
             case Ready():
@@ -233,6 +330,14 @@ class Serving:
                 replica.failure = reason
             case _:
                 raise TypeError(f"replica {replica_id!r} sent {message!r}, expected FromReplica")
+
+    def _admitted(self, served: ServedDeployment, request: LiveRequest, prompt_tokens: int) -> None:
+        request.prompt_tokens = prompt_tokens
+        self._funding.admitted(request, served)
+        more = max(0, prompt_tokens - request.dispatched_tokens)
+        request.dispatched_tokens += more
+        served.queue.charge(request.submission.payer.tenant, input_tokens=more)
+        self._tell(request, Begun(prompt_tokens=Tokens(prompt_tokens)))
 
     def _ready(self, served: ServedDeployment, replica: ServedReplica, message: Ready) -> None:
         name = served.deployment.name
@@ -285,6 +390,10 @@ class Serving:
                 elif request.last_token is not None:
                     request.gaps.append(Micros(now - request.last_token))
                 request.last_token = now
+                tenant = request.submission.payer.tenant
+                served.queue.charge(tenant, output_tokens=share.decode_tokens)
+            if request.transfer is not None and request.stopped is None:
+                self._watch_money(replica, request)
         freed = False
         for output in message.outputs:
             request = replica.running.get(RequestId(output.request_id))
@@ -294,6 +403,13 @@ class Serving:
             self._dispatch(served)
             if replica.draining and not replica.running:
                 self._on_drained(replica.id)
+
+    def _watch_money(self, replica: ServedReplica, request: LiveRequest) -> None:
+        """Stop a request whose next steps nobody would pay for."""
+        lack = self._funding.stepped(request, self._metering.meter.cost(request.account))
+        if lack is not None:
+            request.stopped = lack.budget.name
+            replica.worker.send(Cancel(request.submission.request_id))
 
     def _charge(self, served: ServedDeployment, replica: ServedReplica, message: Stepped) -> None:
         meter = self._metering.meter
@@ -329,9 +445,11 @@ class Serving:
         if output.finish_reason is None:
             return False
         del replica.running[request.submission.request_id]
-        cancelled = output.finish_reason is FinishReason.CANCELLED
-        outcome = Outcome.CANCELLED if cancelled else Outcome.DONE
-        self._end(served, request, outcome, output.finish_reason)
+        reason = output.finish_reason
+        if reason is FinishReason.CANCELLED and request.stopped and not request.cancelled:
+            reason = FinishReason.LENGTH
+        outcome = Outcome.CANCELLED if reason is FinishReason.CANCELLED else Outcome.DONE
+        self._end(served, request, outcome, reason)
         return True
 
     def replica_ended(self, replica_id: ReplicaId, name: DeploymentName, end: WorkerEnd) -> str:
@@ -360,7 +478,8 @@ class Serving:
                     None,
                     error=f"the replica that answered died ({reason}); nothing is charged, retry",
                 )
-        served.queue.extendleft(reversed(retried))
+        for request in reversed(retried):
+            served.queue.push_front(request.submission.payer.tenant, request)
         self._dispatch(served)
         if served.closed and not served.replicas:
             del self.deployments[name]
@@ -388,25 +507,35 @@ class Serving:
             self._lose(request)
         now = self._clock.now()
         meter = self._metering.meter
+        cost = meter.cost(request.account)
         usage = Usage(
             prompt_tokens=Tokens(request.prompt_tokens),
             cached_tokens=Tokens(request.cached_tokens),
             completion_tokens=Tokens(request.completion_tokens),
             device_nanos=meter.used(request.account),
-            cost=meter.cost(request.account),
+            cost=cost,
+            price=self._funding.settle(request, outcome, cost),
         )
         meter.settle(request.account)
         meter.settle(lost(request.account))
-        self._tell(
-            request,
-            Ended(outcome=outcome, finish_reason=finish_reason, usage=usage, error=error),
-        )
-        self._record(served, request, outcome, finish_reason, usage, now)
+        self._observe(served, request, outcome, finish_reason, usage, now)
+
+        def tell(row: RequestRow) -> None:
+            ended = Ended(
+                outcome=outcome,
+                finish_reason=finish_reason,
+                usage=replace(usage, price=row.price),
+                error=error,
+                stopped=request.stopped if outcome is Outcome.DONE else None,
+            )
+            self._tell(request, ended)
+
+        self._metering.request_ended(self._row(request, outcome, usage, now), tell)
         self._in_flight -= 1
         if self._in_flight == 0:
             self._on_traffic(False)
 
-    def _record(
+    def _observe(
         self,
         served: ServedDeployment,
         request: LiveRequest,
@@ -415,42 +544,40 @@ class Serving:
         usage: Usage,
         now: Micros,
     ) -> None:
+        """What the policies and /metrics learn from a request that has ended."""
         ttft = None if request.first_token is None else request.first_token - request.arrived
         if outcome is Outcome.DONE:
             embedding = isinstance(request.submission.prompt, EmbeddingPrompt)
             served.watch.done(usage, request.gaps, now, generated=not embedding)
+        queued = None if request.dispatched is None else request.dispatched - request.arrived
         self._finishes.append(
             Finish(
                 deployment=served.deployment.name,
                 outcome=outcome,
                 finish_reason=finish_reason,
-                queue_us=(
-                    None
-                    if request.dispatched is None
-                    else Micros(request.dispatched - request.arrived)
-                ),
+                queue_us=None if queued is None else Micros(queued),
                 ttft_us=None if ttft is None else Micros(ttft),
                 e2e_us=Micros(now - request.arrived),
                 inter_token_us=tuple(request.gaps),
             )
         )
-        submission = request.submission
-        self._metering.request_ended(
-            RequestRow(
-                request_id=submission.request_id,
-                tenant=submission.tenant,
-                key_id=submission.key_id,
-                deployment=submission.deployment,
-                arrived=self._clock.wall(request.arrived),
-                ended=self._clock.wall(now),
-                outcome=outcome,
-                prompt_tokens=usage.prompt_tokens,
-                cached_tokens=usage.cached_tokens,
-                completion_tokens=usage.completion_tokens,
-                ttft_us=ttft,
-                device_nanos=usage.device_nanos,
-                cost=usage.cost,
-            )
+
+    def _row(self, request: LiveRequest, outcome: Outcome, usage: Usage, now: Micros) -> RequestRow:
+        ttft = None if request.first_token is None else request.first_token - request.arrived
+        return RequestRow(
+            account=request.account,
+            arrived=self._clock.wall(request.arrived),
+            ended=self._clock.wall(now),
+            outcome=outcome,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            ttft_us=ttft,
+            device_nanos=usage.device_nanos,
+            cost=usage.cost,
+            price=usage.price,
+            windows=request.windows if request.transfer is not None else (),
+            stopped="budget" if request.stopped is not None else "",
         )
 
     @staticmethod

@@ -5,9 +5,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from meted.domain.budget import Window
 from meted.domain.line import Account
-from meted.domain.units import Micros, ReplicaId
+from meted.domain.units import BudgetName, Micros, NanoUSD, ReplicaId, TransferId
 from meted.live.doors import Ended, HouseError, RequestEvent, Submission
+from meted.live.pricing import Tariff
 
 
 class LiveTicket:
@@ -51,11 +53,23 @@ class LiveTicket:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveRequest:
-    """What the house knows of a request until it has ended. Times are monotonic micros."""
+    """What the house knows of a request until it has ended. Times are monotonic micros.
+
+    windows, transfer, reserved: the budgets that cover it, and what is set aside in them.
+    parked: since when it waits for money. stopped: the budget whose money ended it early.
+    """
 
     submission: Submission
     account: Account
     arrived: Micros
+    tariff: Tariff | None = None
+    windows: tuple[Window, ...] = ()
+    transfer: TransferId | None = None
+    reserved: NanoUSD = NanoUSD(0)
+    prompt_tokens_most: int = 0
+    dispatched_tokens: int = 0
+    parked: Micros | None = None
+    stopped: BudgetName | None = None
     ticket: LiveTicket | None = None
     replica: ReplicaId | None = None
     attempts: int = 0

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from meted.cli.render import decimal, dollars
-from meted.live.sqlite_store import SqliteStore
+from meted.live.stores import open_store
 from meted.live.store import Batch
 from meted.testing.check_store import START, TRAINING, interval, request_account, request_row
 
@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    store = SqliteStore(tmp_path / "books.sqlite")
+    store = open_store(tmp_path / "books.sqlite", house="here")
     for number in range(3):
         used = {TRAINING: 400_000_000, request_account(number): 100_000_000}
         store.write(

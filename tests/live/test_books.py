@@ -18,8 +18,8 @@ from meted.domain.units import DeploymentName, DeviceNanos, JobName, Micros, Nan
 from meted.ledger.meter import Meter
 from meted.ledger.recovery import recovered
 from meted.live.books import Dimension, bill, check
-from meted.live.sqlite_store import SqliteStore
 from meted.live.store import Batch, StoreError
+from meted.live.stores import open_store
 from meted.testing.check_store import START, TRAINING, interval, request_account, request_row
 
 HOUR = 3_600_000_000
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def write(path: Path, *batches: Batch) -> None:
-    store = SqliteStore(path)
+    store = open_store(path, house="here")
     for batch in batches:
         store.write(batch)
     store.close()
@@ -125,7 +125,7 @@ def test_request_posted_one_interval_late_is_no_fault_until_then(path: Path) -> 
 def test_books_of_a_crashed_session_balance_once_recovered(path: Path) -> None:
     write(path, second(0), Batch(open=interval(1, {TRAINING: 5, request_account(1): 9})))
     assert check(path).intervals == 1
-    store = SqliteStore(path)
+    store = open_store(path, house="here")
     store.write(
         Batch(closed=tuple(recovered(one.interval, one.suspended) for one in store.crashed()))
     )
@@ -145,7 +145,7 @@ def test_no_books_is_a_store_error_that_says_what_begins_them(path: Path) -> Non
 
 
 def test_reading_beside_a_writer_sees_only_what_is_closed(path: Path) -> None:
-    store = SqliteStore(path)
+    store = open_store(path, house="here")
     store.write(second(0))
     store.write(Batch(open=interval(1, {TRAINING: 5})))
     assert bill(path).intervals == 1
@@ -156,7 +156,7 @@ def test_reading_beside_a_writer_sees_only_what_is_closed(path: Path) -> None:
 
 def test_readers_that_come_and_go_never_cut_off_a_house_with_two_connections(path: Path) -> None:
     """Closing any descriptor of the file drops a process's locks on it; nothing may do that."""
-    store, key_store = SqliteStore(path), SqliteStore(path)
+    store, key_store = open_store(path, house="here"), open_store(path, house="here")
     reader = f"import pathlib, meted.live.books as b; b.bill(pathlib.Path({str(path)!r}))"
     for number in range(3):
         subprocess.run([sys.executable, "-c", reader], check=True)

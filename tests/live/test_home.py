@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meted.live.home import Home, HomeError, RunningHouse, find_home
-from meted.live.sqlite_store import SqliteStore
+from meted.live.stores import open_store
 
 HOLDER = """
 import sys
@@ -89,7 +89,7 @@ def test_home_that_was_never_used_has_no_house(tmp_path: Path) -> None:
 
 
 def test_home_and_its_files_are_private(home: Home) -> None:
-    with closing(SqliteStore(home.books)) as store:
+    with closing(open_store(home.books, house="here")) as store:
         home.ensure_admin_key(store)
     home.write_house(RunningHouse(pid=1, url="u"))
     assert mode(home.folder) == 0o700
@@ -104,7 +104,7 @@ def test_home_and_its_files_are_private(home: Home) -> None:
 
 
 def test_admin_key_is_kept_while_it_works_and_renewed_when_not(home: Home) -> None:
-    with closing(SqliteStore(home.books)) as store:
+    with closing(open_store(home.books, house="here")) as store:
         secret = home.ensure_admin_key(store)
         assert home.ensure_admin_key(store) == secret
         key = store.find_key(secret)

@@ -13,7 +13,7 @@ from meted.live.doors import Begun, Delta, Ended, HouseError, RequestEvent, Subm
 from meted.live.host import Urgency, WorkerEnd
 from meted.live.metering import Metering
 from meted.live.serving import Serving
-from meted.live.sqlite_store import SqliteStore
+from meted.live.stores import open_store
 from meted.live.tickets import LiveTicket
 from meted.live.wire import (
     Add,
@@ -59,7 +59,7 @@ class World:
     """A serving path with lines for replicas."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = SqliteStore(folder / "books.sqlite")
+        self.store = open_store(folder / "books.sqlite", house="here")
         clock = Clock()
         self.metering = Metering(
             store=self.store,

@@ -21,7 +21,7 @@ from meted.live.house import House, HouseSettings
 from meted.live.house_doors import HouseDoors
 from meted.live.importing import import_checkpoint
 from meted.live.local_host import LocalHost
-from meted.live.sqlite_store import SqliteStore
+from meted.live.stores import open_store
 
 Say = Callable[[str], None]
 
@@ -49,8 +49,8 @@ async def run_house(*, config: Config, home: Home, say: Say, when_up: Callable[[
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, config.pool.indices)
     with (
-        contextlib.closing(SqliteStore(home.books)) as store,
-        contextlib.closing(SqliteStore(home.books)) as key_store,
+        contextlib.closing(open_store(home.books, house=home.house_id())) as store,
+        contextlib.closing(open_store(home.books, house=home.house_id())) as key_store,
     ):
         home.ensure_admin_key(store)
         house = House(

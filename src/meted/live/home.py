@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from meted.domain.tenancy import DEFAULT_PROJECT
 from meted.domain.units import TenantName
 from meted.live.store import Store
 
@@ -66,6 +67,10 @@ class Home:
         return self.folder / "house.json"
 
     @property
+    def house_id_file(self) -> Path:
+        return self.folder / "house.id"
+
+    @property
     def lock_file(self) -> Path:
         return self.folder / "lock"
 
@@ -113,6 +118,37 @@ class Home:
             "or choose another home with --home"
         )
 
+    def house_id(self) -> str:
+        """Which house lives here, in all its runs: what it leases and remembers is under this id.
+
+        Raises HomeError if it cannot be read or written.
+        """
+        try:
+            known = self._read_house_id()
+            if known is None:
+                # Whoever comes first decides; a file appears with its content or not at all.
+                draft = self.folder / f".house.id.{secrets.token_hex(4)}"
+                write_private(draft, f"house-{secrets.token_hex(6)}\n".encode())
+                try:
+                    with contextlib.suppress(FileExistsError):
+                        os.link(draft, self.house_id_file)
+                finally:
+                    draft.unlink()
+                known = self._read_house_id()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HomeError(
+                f"cannot read or write {self.house_id_file}: {error}; run as its owner"
+            ) from error
+        if not known:
+            raise HomeError(f"{self.house_id_file} is empty; put the house's id back, or remove it")
+        return known
+
+    def _read_house_id(self) -> str | None:
+        try:
+            return self.house_id_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+
     def write_house(self, running: RunningHouse) -> None:
         """Tell other processes where the house is."""
         write_private(self.house_json, msgspec.json.encode(running))
@@ -138,7 +174,9 @@ class Home:
             known = store.find_key(secret)
             if known is not None and known.admin and not known.revoked:
                 return secret
-        _, secret = store.create_key(tenant=ADMIN_TENANT, name="admin.key", admin=True)
+        _, secret = store.create_key(
+            tenant=ADMIN_TENANT, project=DEFAULT_PROJECT, name="admin.key", admin=True
+        )
         write_private(self.admin_key, secret.encode() + b"\n")
         return secret
 

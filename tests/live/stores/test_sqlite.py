@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from meted.live.sqlite_file import MIGRATIONS
-from meted.live.sqlite_store import SqliteStore
 from meted.live.store import Batch, StoreError
+from meted.live.stores import open_store
+from meted.live.stores.sqlite import MIGRATIONS
 from meted.testing.check_store import (
     TRAINING,
     check_batches_are_whole,
@@ -24,9 +24,9 @@ from meted.testing.check_store import (
 WRITER = """
 import sys
 from pathlib import Path
-from meted.live.sqlite_store import SqliteStore
+from meted.live.stores import open_store
 from meted.testing.check_store import write_forever
-write_forever(SqliteStore(Path(sys.argv[1])), lambda number: print(number, flush=True))
+write_forever(open_store(Path(sys.argv[1]), house="here"), lambda number: print(number, flush=True))
 """
 
 
@@ -39,7 +39,7 @@ def test_sqlite_is_a_store(path: Path) -> None:
     def stored_bytes() -> bytes:
         return b"".join(file.read_bytes() for file in path.parent.iterdir())
 
-    check_store(lambda: SqliteStore(path), stored_bytes=stored_bytes)
+    check_store(lambda house="here": open_store(path, house=house), stored_bytes=stored_bytes)
 
 
 def test_killed_writer_leaves_every_batch_whole(path: Path) -> None:
@@ -52,7 +52,9 @@ def test_killed_writer_leaves_every_batch_whole(path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     rest, _ = process.communicate()
     acknowledged = int(rest.splitlines()[-1]) if rest.endswith("\n") and rest else 24
-    check_batches_are_whole(lambda: SqliteStore(path), acknowledged=acknowledged)
+    check_batches_are_whole(
+        lambda house="here": open_store(path, house=house), acknowledged=acknowledged
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,12 @@ def test_killed_writer_leaves_every_batch_whole(path: Path) -> None:
         "DELETE FROM intervals",
         "UPDATE requests SET cost = 0",
         "DELETE FROM requests",
-        "INSERT INTO lines VALUES (1, 0, 99, 'idle', null, null, null, null, '', 1, 1)",
-        "INSERT INTO lines VALUES (1, 7, 0, 'idle', null, null, null, null, '', 1, 1)",
+        "INSERT INTO lines VALUES (1, 0, 99, 1, null, 1, 1)",
+        "INSERT INTO lines VALUES (1, 7, 0, 1, null, 1, 1)",
     ],
 )
 def test_the_file_itself_refuses_to_edit_what_is_closed(path: Path, statement: str) -> None:
-    store = SqliteStore(path)
+    store = open_store(path, house="here")
     store.write(Batch(closed=(interval(0, {TRAINING: 5}),), requests=(request_row(0, 5),)))
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
@@ -80,7 +82,7 @@ def test_the_file_itself_refuses_to_edit_what_is_closed(path: Path, statement: s
 
 
 def test_only_the_owner_can_read_the_books(path: Path) -> None:
-    store = SqliteStore(path)
+    store = open_store(path, house="here")
     store.write(Batch(open=interval(0, {})))
     for file in path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
@@ -88,19 +90,19 @@ def test_only_the_owner_can_read_the_books(path: Path) -> None:
 
 
 def test_newer_schema_is_refused_by_name_and_number(path: Path) -> None:
-    SqliteStore(path).close()
+    open_store(path, house="here").close()
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
     with pytest.raises(StoreError, match=f"schema {len(MIGRATIONS) + 1}.*up to {len(MIGRATIONS)}"):
-        SqliteStore(path)
+        open_store(path, house="here")
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, " * 50, b"\x00" * 4096])
 def test_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match=str(path)):
-        SqliteStore(path)
+        open_store(path, house="here")
     assert path.read_bytes() == content
 
 
@@ -110,28 +112,28 @@ def test_another_programs_database_is_refused_and_untouched(path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with pytest.raises(StoreError, match="another program"):
-        SqliteStore(path)
+        open_store(path, house="here")
     assert path.read_bytes() == before
 
 
 def test_damaged_books_are_a_store_error(path: Path) -> None:
-    store = SqliteStore(path)
+    store = open_store(path, house="here")
     store.write(Batch(closed=tuple(interval(n, {TRAINING: n + 1}) for n in range(500))))
     store.close()
     content = bytearray(path.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
     with pytest.raises(StoreError, match="books"):
-        SqliteStore(path).job_totals()
+        open_store(path, house="here").job_totals()
 
 
 def test_folder_that_does_not_exist_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="nowhere"):
-        SqliteStore(tmp_path / "nowhere" / "books.sqlite")
+        open_store(tmp_path / "nowhere" / "books.sqlite", house="here")
 
 
 def test_two_processes_writing_at_once_both_succeed(path: Path) -> None:
-    stores = [SqliteStore(path) for _ in range(2)]
+    stores = [open_store(path, house="here") for _ in range(2)]
     for number in range(20):
         for index, store in enumerate(stores):
             store.write(Batch(closed=(interval(number, {TRAINING: 1}, session=f"s{index}"),)))

@@ -3,7 +3,9 @@
 import click
 
 from meted import __version__
+from meted.cli.audit import audit
 from meted.cli.bill import bill
+from meted.cli.budgets import budgets
 from meted.cli.common import Verbs, examples
 from meted.cli.deploy import deploy
 from meted.cli.down import down
@@ -16,7 +18,21 @@ from meted.cli.undeploy import undeploy
 from meted.cli.up import up
 from meted.cli.version import version
 
-VERBS = (up, down, status, models, deploy, undeploy, train, jobs, keys, bill, version)
+VERBS = (
+    up,
+    down,
+    status,
+    models,
+    deploy,
+    undeploy,
+    train,
+    jobs,
+    keys,
+    budgets,
+    bill,
+    audit,
+    version,
+)
 
 
 class InOrder(Verbs):

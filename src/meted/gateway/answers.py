@@ -213,6 +213,7 @@ class BudgetAnswer(msgspec.Struct):
     reserved_nano_usd: int
     began_us: int
     resets_us: int | None
+    resets_at: str | None
 
 
 class RemovedAnswer(msgspec.Struct):

@@ -10,6 +10,7 @@ from meted.ledger.rates import ByCost, RateCard, RateVersion
 from meted.live.books import Bill, BillRow
 from meted.live.dollars import MICRO_PLACES, decimal, usd
 from meted.live.doors import Key
+from meted.live.refusals import resets_at
 from meted.live.store import AuditEntry
 
 
@@ -57,6 +58,7 @@ def standing_view(
         "reserved_nano_usd": reserved,
         "began_us": window.starts,
         "resets_us": window.ends,
+        "resets_at": resets_at(window),
     }
 
 

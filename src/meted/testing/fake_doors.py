@@ -10,7 +10,6 @@ from meted.domain.deployment import Task
 from meted.domain.job import TrainingSpec
 from meted.domain.request import ChatPrompt, EmbeddingPrompt, FinishReason, Outcome, TextPrompt
 from meted.domain.units import (
-    BudgetName,
     DeploymentName,
     DeviceNanos,
     JobName,
@@ -162,7 +161,7 @@ class FakeDoors(FakeMoney):
                 retry_after_s=2,
             )
         if self.manners.refuses_with is not None:
-            raise no_money(self.manners.refuses_with)
+            raise self.broke(submission.payer, gone=self.manners.refuses_with == 402)
         hold = self.hold(
             submission.payer,
             submission.deployment,
@@ -405,19 +404,6 @@ def prompt_tokens(submission: Submission) -> int:
             return len(text.split())
         case EmbeddingPrompt(texts=texts):
             return sum(len(text.split()) for text in texts)
-
-
-def no_money(status: int) -> HouseError:
-    """What a house says whose budget has no money: 402 for good, 429 where it will come back."""
-    return HouseError(
-        "budget 'acme-month' has $0.000000000 left of its $5.000000000; raise it, or wait",
-        status=status,
-        type="budget_error",
-        code="budget_exceeded",
-        retry_after_s=60 if status == 429 else None,
-        details={"budget": "acme-month", "spent_usd": "5.000000000", "reserved_usd": "0.000000000"},
-        headers={"x-meted-budget": BudgetName("acme-month")},
-    )
 
 
 def _price(tokens: int) -> NanoUSD:

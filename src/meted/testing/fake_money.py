@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from meted.domain.budget import Budget, Window
+from meted.domain.budget import Budget, Period, Window
 from meted.domain.tenancy import DEFAULT_PROJECT, Payer
 from meted.domain.units import (
     BudgetName,
@@ -18,10 +18,11 @@ from meted.domain.units import (
 )
 from meted.ledger.windows import window_of
 from meted.live.books import Bill, BillRow, Dimension
-from meted.live.dollars import usd
+from meted.live.budget_desk import NoMoney
 from meted.live.doors import BudgetGauge, HouseError, Key, Submission, Usage
 from meted.live.house_money import HouseMoney, bill_dimensions
 from meted.live.money_views import bill_view
+from meted.live.refusals import no_money
 from meted.live.store import Store
 from meted.testing.memory_store import CREATED, MemoryMoney
 
@@ -123,7 +124,7 @@ class FakeMoney(HouseMoney):
     ) -> Hold | None:
         """Reserve up to `most` in every budget that covers the request; None if none does.
 
-        Raises HouseError (402) if one has less than `least`.
+        Raises HouseError (402, or 429 where others have it reserved) if one has less than `least`.
         """
         budgets = [one for one in self.money.budgets() if one.covers(payer, deployment)]
         if not budgets:
@@ -135,7 +136,7 @@ class FakeMoney(HouseMoney):
                 held, tightest = left, budget.name
             if budget.hard and left < least:
                 self._refusals[budget.name] += 1
-                raise self._spent(budget, least)
+                raise no_money(self._lack(budget, least), now=self.wall_us)
         windows = tuple(window_of(budget, self.wall_us) for budget in budgets)
         for window in windows:
             self._reserved[window] += held
@@ -161,23 +162,35 @@ class FakeMoney(HouseMoney):
         window = window_of(budget, self.wall_us)
         return NanoUSD(budget.limit - self.money.spent[window] - self._reserved[window])
 
-    def _spent(self, budget: Budget, least: NanoUSD) -> HouseError:
+    def _lack(self, budget: Budget, wanted: NanoUSD) -> NoMoney:
         window = window_of(budget, self.wall_us)
-        spent, reserved = self.money.spent[window], self._reserved[window]
-        return HouseError(
-            f"budget '{budget.name}' has ${usd(max(0, self._left(budget)))} left of its "
-            f"${usd(budget.limit)}, at least ${usd(least)} is needed; raise it, or ask for less",
-            status=402,
-            type="budget_error",
-            code="budget_exceeded",
-            details={
-                "budget": budget.name,
-                "limit_usd": usd(budget.limit),
-                "spent_usd": usd(spent),
-                "reserved_usd": usd(reserved),
-                "resets_us": window.ends,
-            },
-            headers={"x-meted-budget": budget.name},
+        return NoMoney(
+            budget=budget,
+            window=window,
+            wanted=wanted,
+            spent=NanoUSD(self.money.spent[window]),
+            reserved=NanoUSD(self._reserved[window]),
+            gone=self.money.spent[window] + wanted > budget.limit,
+        )
+
+    def broke(self, payer: Payer, *, gone: bool) -> HouseError:
+        """What a house says whose budget is spent (402), or reserved by others (429)."""
+        budget = Budget(
+            name=BudgetName(f"{payer.tenant}-month"),
+            tenant=payer.tenant,
+            period=Period.MONTH,
+            limit=NanoUSD(5_000_000_000),
+        )
+        return no_money(
+            NoMoney(
+                budget=budget,
+                window=window_of(budget, self.wall_us),
+                wanted=NanoUSD(1_000),
+                spent=budget.limit if gone else NanoUSD(0),
+                reserved=NanoUSD(0) if gone else budget.limit,
+                gone=gone,
+            ),
+            now=self.wall_us,
         )
 
     def budget_gauges(self) -> Sequence[BudgetGauge]:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import uvicorn
 
@@ -48,13 +49,14 @@ async def run_house(*, config: Config, home: Home, say: Say, when_up: Callable[[
     url = _url(config.server.host, listener.getsockname()[1])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, config.pool.indices)
+    books, house_id = home.use_store(config.books.store), home.house_id()
     with (
-        contextlib.closing(open_store(home.books, house=home.house_id())) as store,
-        contextlib.closing(open_store(home.books, house=home.house_id())) as key_store,
+        contextlib.closing(open_store(books, house=house_id)) as store,
+        contextlib.closing(open_store(books, house=house_id)) as key_store,
     ):
         home.ensure_admin_key(store)
         house = House(
-            settings=_settings(config, home),
+            settings=_settings(config, home, books),
             store=store,
             key_store=key_store,
             host=LocalHost(home.logs),
@@ -67,6 +69,7 @@ async def run_house(*, config: Config, home: Home, say: Say, when_up: Callable[[
         app = create_app(
             HouseDoors(house),
             max_body_bytes=config.server.max_body_bytes,
+            body_timeout_s=config.server.body_timeout_s,
             extra_routes=routes(),
         )
         server = _Server(server_config(app, host=config.server.host, port=config.server.port))
@@ -84,8 +87,12 @@ async def run_house(*, config: Config, home: Home, say: Say, when_up: Callable[[
     return 1 if house.failed else 0
 
 
-def _settings(config: Config, home: Home) -> HouseSettings:
+def _settings(config: Config, home: Home, books: str | Path) -> HouseSettings:
     return HouseSettings(
+        books=books,
+        acknowledge_durably=config.books.acknowledge_durably,
+        alert_webhook=config.alert_webhook,
+        tenant_weights=config.tenant_weights,
         pool=config.pool,
         policy_name=config.policy.name,
         policy=config.policy.policy,

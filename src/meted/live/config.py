@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import yaml
@@ -22,7 +22,7 @@ from meted.domain.deployment import (
     Task,
 )
 from meted.domain.pool import Device, Pool, Price
-from meted.domain.units import NANOS_PER_SECOND, DeploymentName, Micros, NanoUSD
+from meted.domain.units import NANOS_PER_SECOND, DeploymentName, Micros, NanoUSD, TenantName
 from meted.policy.allocation import make_policy
 from meted.policy.protocol import Policy
 
@@ -45,19 +45,30 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where the house listens, and the largest body it takes."""
+    """Where the house listens, the largest body it takes, and how long one may take to come."""
 
     host: str
     port: int
     max_body_bytes: int
+    body_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BooksSettings:
-    """How often an interval closes, and how often the open one is written."""
+    """Where the books are, how often an interval closes and the open one is written.
 
+    store: a file or a PostgreSQL address instead of the home's own file. acknowledge_durably: a
+    client is told the end of its request once its charge is durable. spool_mib: what a store that
+    is down may miss at most until the house refuses requests; 0: it refuses at once.
+    fold_after_days: age at which hours are folded into one row for each account; None: never.
+    """
+
+    store: str | None
     interval_s: float
     flush_ms: int
+    acknowledge_durably: bool
+    spool_mib: int
+    fold_after_days: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +109,8 @@ class Config:
     policy: PolicySettings
     server: ServerSettings
     books: BooksSettings
+    alert_webhook: str | None
+    tenant_weights: Mapping[TenantName, int]
     deployments: tuple[ConfiguredDeployment, ...]
     training_threads: int | None
 
@@ -122,6 +135,7 @@ class _ServerFile(_File):
     host: str = "127.0.0.1"
     port: int = 8080
     max_body_bytes: int = 4 * MIB
+    body_timeout_s: float = 30.0
 
 
 class _SLOFile(_File):
@@ -141,8 +155,21 @@ class _DeploymentFile(_File):
 
 
 class _BooksFile(_File):
+    store: str | None = None
     interval_s: float = 2.0
     flush_ms: int = 250
+    acknowledge: Literal["durable", "at-once"] = "durable"
+    when_down: Literal["closed", "open"] = "closed"
+    spool_mib: int = 64
+    fold_after_days: int | None = None
+
+
+class _BudgetsFile(_File):
+    webhook: str | None = None
+
+
+class _FairnessFile(_File):
+    weights: dict[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
 class _TrainingFile(_File):
@@ -159,6 +186,8 @@ class _ConfigFile(_File):
     server: _ServerFile = msgspec.field(default_factory=_ServerFile)
     deployments: list[_DeploymentFile] = msgspec.field(default_factory=_default_deployments)
     books: _BooksFile = msgspec.field(default_factory=_BooksFile)
+    budgets: _BudgetsFile = msgspec.field(default_factory=_BudgetsFile)
+    fairness: _FairnessFile = msgspec.field(default_factory=_FairnessFile)
     training: _TrainingFile = msgspec.field(default_factory=_TrainingFile)
 
 
@@ -201,8 +230,18 @@ def parse_config(content: object, *, folder: Path) -> Config:
             host=file.server.host,
             port=file.server.port,
             max_body_bytes=file.server.max_body_bytes,
+            body_timeout_s=file.server.body_timeout_s,
         ),
-        books=BooksSettings(interval_s=file.books.interval_s, flush_ms=file.books.flush_ms),
+        books=BooksSettings(
+            store=_books_store(file.books.store, folder),
+            interval_s=file.books.interval_s,
+            flush_ms=file.books.flush_ms,
+            acknowledge_durably=file.books.acknowledge == "durable",
+            spool_mib=file.books.spool_mib if file.books.when_down == "open" else 0,
+            fold_after_days=file.books.fold_after_days,
+        ),
+        alert_webhook=file.budgets.webhook,
+        tenant_weights={TenantName(name): one for name, one in file.fairness.weights.items()},
         deployments=_deployments(file.deployments, folder),
         training_threads=threads,
     )
@@ -295,6 +334,15 @@ def _check_ranges(file: _ConfigFile) -> None:
     _within("server.max_body_bytes", file.server.max_body_bytes, 1024, 1024 * MIB)
     _within("books.interval_s", file.books.interval_s, 0.1, 3600)
     _within("books.flush_ms", file.books.flush_ms, 10, 60_000)
+    _within("books.spool_mib", file.books.spool_mib, 1, 1024 * 1024)
+    if file.books.fold_after_days is not None:
+        _within("books.fold_after_days", file.books.fold_after_days, 1, 36_500)
+    _within("server.body_timeout_s", file.server.body_timeout_s, 0.1, 3600)
+    webhook = file.budgets.webhook
+    if webhook is not None and not webhook.startswith(("http://", "https://")):
+        raise ConfigError(f"budgets.webhook is {webhook!r}, expected an http or https address")
+    for tenant, weight in file.fairness.weights.items():
+        _within(f"fairness.weights.{tenant}", weight, 1, 1_000_000)
     if file.training.threads is not None:
         _within("training.threads", file.training.threads, 1, 1024)
     for index, one in enumerate(file.deployments):
@@ -306,6 +354,22 @@ def _check_ranges(file: _ConfigFile) -> None:
         _within(f"{key}.max_queue", one.max_queue, 0, 1_000_000)
         _within(f"{key}.slo.ttft_p95_ms", one.slo.ttft_p95_ms, 0.001, 3_600_000)
         _within(f"{key}.slo.tpot_p95_ms", one.slo.tpot_p95_ms, 0.001, 3_600_000)
+
+
+def _books_store(store: str | None, folder: Path) -> str | None:
+    """A PostgreSQL address as it is, environment variables filled in so that no password need
+    stand in the file; a file's path is taken from the configuration's own folder."""
+    if store is None:
+        return None
+    filled = os.path.expandvars(store)
+    if filled.startswith(("postgresql://", "postgres://")):
+        return filled
+    if "://" in filled:
+        scheme = filled.partition("://")[0]
+        raise ConfigError(
+            f"books.store begins with {scheme}://, expected postgresql:// or the path of a file"
+        )
+    return str(folder / Path(filled).expanduser())
 
 
 def _within(key: str, value: float, low: float, high: float) -> None:

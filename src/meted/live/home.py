@@ -47,6 +47,26 @@ class Home:
         return self.folder / "books.sqlite"
 
     @property
+    def store_file(self) -> Path:
+        return self.folder / "store"
+
+    def store(self) -> str | Path:
+        """Where the books are: in the home's own file, unless its house began on another store."""
+        try:
+            return self.store_file.read_text(encoding="utf-8").strip() or self.books
+        except FileNotFoundError:
+            return self.books
+
+    def use_store(self, target: str | None) -> str | Path:
+        """From now on the books are there (None: in the home's own file), for every verb."""
+        if target is None:
+            self.store_file.unlink(missing_ok=True)
+            return self.books
+        # An address may hold a password.
+        write_private(self.store_file, target.encode())
+        return target
+
+    @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 

@@ -5,8 +5,8 @@ import contextlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -30,6 +30,7 @@ from meted.control.events import (
     DemandSeen,
     Deployed,
     Event,
+    JobDied,
     JobRemembered,
     ReplicaDied,
     ReplicaDrained,
@@ -40,17 +41,30 @@ from meted.control.state import ControlState
 from meted.domain.deployment import Deployment, Task
 from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
 from meted.domain.line import Account, Interval, Kind
-from meted.domain.pool import Pool
-from meted.domain.units import DeploymentName, DeviceNanos, JobName, NanoUSD, ReplicaId
+from meted.domain.pool import Pool, Price
+from meted.domain.units import (
+    DeploymentName,
+    DeviceNanos,
+    JobName,
+    NanoUSD,
+    ReplicaId,
+    TenantName,
+)
 from meted.ledger.recovery import recovered
+from meted.live.alerts import alert_sentence, post_alert
+from meted.live.budget_desk import Alert, BudgetDesk
 from meted.live.checkpoints import CheckpointRegistry
 from meted.live.clock import Clock
 from meted.live.doors import Key
+from meted.live.funding import Funding
 from meted.live.host import Host, Urgency, Worker, WorkerEnd, WorkerSpec
+from meted.live.job_funds import JobFunds
 from meted.live.jobs import Jobs, JobTotals
 from meted.live.metering import Metering, new_session
+from meted.live.opening_prices import opening_prices
+from meted.live.pricing import Pricing
 from meted.live.serving import Serving
-from meted.live.store import Batch, Store
+from meted.live.store import Batch, Store, StoreDownError
 from meted.live.timeline import Timeline
 from meted.live.wire import FromReplica, FromTrainer, Pause, Resume, Stop
 from meted.policy.protocol import Policy
@@ -60,12 +74,16 @@ log = logging.getLogger(__name__)
 KEPT_DECISIONS = 200
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = 30.0
+MONEY_INTERVAL_S = 0.25
 ENGINES = {Task.GENERATE: "openvino", Task.EMBED: "embedding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseSettings:
-    """What a house is made with. engines: by deployment, instead of the engine of its task."""
+    """What a house is made with. books: where its store is, for those who only read.
+
+    engines: by deployment, instead of the engine of its task.
+    """
 
     pool: Pool
     policy_name: str
@@ -73,10 +91,14 @@ class HouseSettings:
     policy_interval_s: float = 1.0
     books_interval_s: float = 2.0
     books_flush_s: float = 0.25
+    books: str | Path
     checkpoints: Path
     jobs: Path
     engines: dict[DeploymentName, str]
     training_threads: int | None = None
+    acknowledge_durably: bool = True
+    tenant_weights: Mapping[TenantName, int] = field(default_factory=dict[TenantName, int])
+    alert_webhook: str | None = None
 
 
 class House:
@@ -96,36 +118,71 @@ class House:
         self.stopping_asked = asyncio.Event()
         self.url = ""
         self.failed = False
-        self._store = store
+        self.store = store
         self._key_store = key_store
         self._host = host
         self._keys: dict[str, Key | None] = {}
-        self._keys_version = -1
+        self._revision = -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._workers: dict[ReplicaId, Worker] = {}
         self._job_starts = 0
         self._last_demand = self.clock.now()
         _recover(store)
+        store.reclaim()
+        self.prices = opening_prices(store, settings.pool, now=self.clock.wall())
         self._before = {
             total.job: JobTotals(
-                device_nanos=DeviceNanos(total.device_nanos), cost=NanoUSD(total.cost)
+                device_nanos=DeviceNanos(total.device_nanos),
+                cost=NanoUSD(total.cost),
+                price=total.price,
             )
             for total in store.job_totals()
         }
         self.metering = Metering(
             store=store,
             pool=settings.pool,
+            price=self._price_now(),
             clock=self.clock,
             session=new_session(),
             interval_s=settings.books_interval_s,
             flush_s=settings.books_flush_s,
+            acknowledge_durably=settings.acknowledge_durably,
         )
         self.metering.on_close = self._interval_closed
-        self.jobs_live = Jobs(clock=self.clock, metering=self.metering, on_event=self.happen)
+        self.pricing = Pricing(store.rate_book())
+        self.desk = BudgetDesk(
+            store=store,
+            in_writer=self.metering.in_writer,
+            spawn=self.spawn,
+            wall=self.clock.wall,
+            on_money=lambda: self.serving.money(),
+            on_alert=self._alert,
+        )
+        self.jobs_live = Jobs(
+            clock=self.clock,
+            metering=self.metering,
+            funds=JobFunds(
+                session=self.metering.session,
+                wall=self.clock.wall,
+                desk=self.desk,
+                pricing=self.pricing,
+                devices=len(settings.pool.devices),
+                price=lambda: self.metering.meter.price,
+            ),
+            on_event=self.happen,
+        )
         self.serving = Serving(
             clock=self.clock,
             metering=self.metering,
+            funding=Funding(
+                clock=self.clock,
+                desk=self.desk,
+                pricing=self.pricing,
+                devices=len(settings.pool.devices),
+                price=lambda: self.metering.meter.price,
+            ),
+            weight_of=lambda tenant: settings.tenant_weights.get(tenant, 1),
             on_ready=lambda i: self.happen(ReplicaReady(now=self.clock.now(), replica=i)),
             on_drained=lambda i: self.happen(ReplicaDrained(now=self.clock.now(), replica=i)),
             on_traffic=self.jobs_live.traffic,
@@ -135,18 +192,21 @@ class House:
 
     async def start(self, deployments: Sequence[Deployment]) -> None:
         """Bring back what was remembered, add what is configured, and begin to decide."""
-        remembered = {one.name: one for one in self._store.deployments()}
+        self.metering_loop = self.spawn(self.metering.run())
+        await self.reread()
+        self.desk.tick()
+        remembered = {one.name: one for one in self.store.deployments()}
         for deployment in {**remembered, **{one.name: one for one in deployments}}.values():
             if self.registry.has(deployment.checkpoint) or deployment.name in self.settings.engines:
                 self.happen(Deployed(now=self.clock.now(), deployment=deployment))
             else:
                 self._explain(f"{deployment.name}: checkpoint {deployment.checkpoint!r} is gone")
-        for job in self._store.jobs():
+        for job in self.store.jobs():
             progress, name = job.progress, job.spec.name
-            self.metering.losses[name] = list(self._store.losses(name))
+            self.metering.losses[name] = list(self.store.losses(name))
             self.jobs_live.add(job.spec, progress, self._before.get(job.spec.name, JobTotals()))
             self.happen(JobRemembered(now=self.clock.now(), job=job))
-        self._loops = [self.spawn(self.metering.run()), self.spawn(self._decide_forever())]
+        self._loops = [self.spawn(self._decide_forever()), self.spawn(self._mind_money())]
 
     def happen(self, event: Event) -> None:
         """Something happened: let control say what follows, and do it.
@@ -161,8 +221,32 @@ class House:
         while not self.stopping.is_set():
             await asyncio.sleep(self.settings.policy_interval_s)
             self.serving.expire()
-            self._watch_keys()
             self.happen(self._demand())
+
+    async def _mind_money(self) -> None:
+        """Keep leases alive and jobs paid for; notice what other processes changed in the store."""
+        while not self.stopping.is_set():
+            await asyncio.sleep(MONEY_INTERVAL_S)
+            self.desk.tick()
+            self.jobs_live.watch_money(self.state.jobs)
+            with contextlib.suppress(StoreDownError):
+                await self._reread_if_changed()
+
+    async def _reread_if_changed(self) -> None:
+        revision = await self.metering.in_writer(self.store.version)
+        if revision != self._revision:
+            self._revision = revision
+            await self.reread()
+
+    async def reread(self) -> None:
+        """Take keys, budgets, prices and rates from the store as they are now."""
+        budgets, rates, prices = await self.metering.in_writer(
+            lambda: (self.store.budgets(), self.store.rate_book(), self.store.price_book())
+        )
+        self._keys.clear()
+        self.prices = prices
+        self.pricing.load(rates)
+        self.desk.load(budgets)
 
     def _demand(self) -> DemandSeen:
         now = self.clock.now()
@@ -170,7 +254,7 @@ class House:
         self._last_demand = now
         deployments = tuple(
             served.watch.demand(
-                queued=len(served.queue),
+                queued=served.waiting,
                 running=served.running,
                 replicas=len(served.replicas),
                 elapsed_s=elapsed,
@@ -210,12 +294,12 @@ class House:
                 self.jobs_live.tell(name, Stop())
             case SaveDeployment(deployment=deployment):
                 self.serving.add_deployment(deployment)
-                self.remember(lambda: self._store.save_deployment(deployment))
+                self.remember(lambda: self.store.save_deployment(deployment))
             case ForgetDeployment(name=name):
                 self.serving.remove_deployment(name)
-                self.remember(lambda: self._store.remove_deployment(name))
+                self.remember(lambda: self.store.remove_deployment(name))
             case SaveJob(job=job):
-                self.remember(lambda: self._store.save_job(job))
+                self.remember(lambda: self.store.save_job(job))
             case Explain(reason=reason):
                 self._explain(reason)
             case _:
@@ -257,6 +341,9 @@ class House:
 
     async def _start_job(self, effect: StartJob) -> None:
         name, allocation = effect.spec.name, effect.allocation
+        if not self.jobs_live.funded(name):
+            self.happen(JobDied(now=self.clock.now(), name=name, reason="nobody pays for it"))
+            return
         self._job_starts += 1
         worker_id = f"job-{name}-{self._job_starts}"
         spec = WorkerSpec(
@@ -292,6 +379,7 @@ class House:
     # Small duties.
 
     def _interval_closed(self, interval: Interval) -> None:
+        self.metering.meter.reprice(self._price_now())
         watches = [served.watch for served in self.serving.deployments.values()]
         self.timeline_points.add(interval, watches, self.clock.now())
 
@@ -339,11 +427,13 @@ class House:
         key = self._keys[secret]
         return key if key is not None and not key.revoked else None
 
-    def _watch_keys(self) -> None:
-        version = self._key_store.version()
-        if version != self._keys_version:
-            self._keys_version = version
-            self._keys.clear()
+    def _price_now(self) -> Price:
+        return self.prices.at(self.settings.pool.devices[0].kind, self.clock.wall())
+
+    def _alert(self, alert: Alert) -> None:
+        log.warning("%s", alert_sentence(alert))
+        if self.settings.alert_webhook is not None:
+            self.spawn(post_alert(self.settings.alert_webhook, alert))
 
     async def stop(self) -> None:
         """End in order: answer what runs, make training durable, close the books."""
@@ -364,8 +454,10 @@ class House:
         await _until(lambda: not self._workers and all(job.worker is None for job in running), 5.0)
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        others = [task for task in self._tasks if task is not self.metering_loop]
+        await asyncio.gather(*others, return_exceptions=True)
         await self.metering.finish()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def spec_json(spec: TrainingSpec) -> str:
@@ -375,7 +467,9 @@ def spec_json(spec: TrainingSpec) -> str:
 
 def _recover(store: Store) -> None:
     """Close what an earlier session that crashed left open, before anything new is booked."""
-    closed = tuple(recovered(one.interval, one.suspended) for one in store.crashed())
+    closed = tuple(
+        recovered(one.interval, one.suspended, one.acknowledged) for one in store.crashed()
+    )
     if closed:
         store.write(Batch(closed=closed))
 

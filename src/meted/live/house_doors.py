@@ -30,6 +30,7 @@ from meted.domain.request import EmbeddingPrompt
 from meted.domain.units import DeploymentName, DeviceNanos, JobName, NanoUSD, Tokens
 from meted.live.checkpoints import Checkpoint, CheckpointError
 from meted.live.doors import (
+    BudgetGauge,
     DeploymentGauges,
     Finish,
     HouseError,
@@ -39,21 +40,47 @@ from meted.live.doors import (
     Ticket,
 )
 from meted.live.house import House
+from meted.live.house_money import HouseMoney
 from meted.live.importing import import_checkpoint
 from meted.live.jobs import JobTotals, job_status_word
+from meted.live.store import StoreDownError
 from meted.live.training.spec import check_spec
 
 
-class HouseDoors:
+class HouseDoors(HouseMoney):
     """`Doors` over the real house."""
 
     def __init__(self, house: House) -> None:
+        super().__init__(
+            store=house.store,
+            in_writer=house.metering.in_writer,
+            books=house.settings.books,
+            wall=house.clock.wall,
+            on_change=house.reread,
+            gauges=house.desk.gauges,
+        )
         self._house = house
+
+    async def refresh(self) -> dict[str, Any]:
+        await self._house.reread()
+        return {"refreshed": True}
+
+    def budget_gauges(self) -> Sequence[BudgetGauge]:
+        return self._house.desk.gauges()
 
     # Requests.
 
     def authenticate(self, bearer: str) -> Key | None:
-        return self._house.find_key(bearer)
+        try:
+            return self._house.find_key(bearer)
+        except StoreDownError as error:
+            raise HouseError(
+                "keys cannot be looked up, because the store does not answer; try again soon",
+                status=503,
+                type="server_error",
+                code="store_down",
+                retry_after_s=5,
+            ) from error
 
     def submit(self, submission: Submission) -> Ticket:
         deployment = self._house.state.deployments.get(submission.deployment)
@@ -99,7 +126,7 @@ class HouseDoors:
             DeploymentGauges(
                 name=served.deployment.name,
                 running=served.running,
-                waiting=len(served.queue),
+                waiting=served.waiting,
                 cache_usage=max((r.cache_usage for r in served.replicas.values()), default=0.0),
                 prompt_tokens=Tokens(served.prompt_tokens),
                 cached_tokens=Tokens(served.cached_tokens),
@@ -221,7 +248,7 @@ class HouseDoors:
         job, live = house.state.jobs[name], house.jobs_live.live[name]
         progress, totals = live.progress, house.jobs_live.totals(name)
         left = max(0, progress.total_steps - progress.step) * live.nanos_per_step
-        price = house.settings.pool.price.nano_usd_per_device_hour
+        price = house.metering.meter.price.nano_usd_per_device_hour
         running = live.worker is not None
         return {
             "name": name,
@@ -241,6 +268,9 @@ class HouseDoors:
             "tokens_per_second": live.tokens_per_second if running else 0.0,
             "device_seconds": totals.device_nanos / 1e9,
             "cost_nano_usd": totals.cost,
+            "price_nano_usd": totals.price,
+            "project": job.spec.project,
+            "held": job.held or None,
             "cost_to_finish_nano_usd": round(left * price / 3_600_000_000_000),
             "checkpoint_step": progress.checkpoint_step,
             "pid": live.worker.pid if live.worker is not None else None,
@@ -274,7 +304,9 @@ class HouseDoors:
             "uptime_s": (house.clock.now() - house.started_at) / 1e6,
             "pool": {
                 "devices": list(pool.indices),
-                "price_usd_per_device_hour": dollars(pool.price.nano_usd_per_device_hour),
+                "price_usd_per_device_hour": dollars(
+                    house.metering.meter.price.nano_usd_per_device_hour
+                ),
             },
             "policy": {"name": house.settings.policy_name},
             "deployments": [self._deployment(name) for name in house.state.deployments],
@@ -308,7 +340,7 @@ class HouseDoors:
                 if replica.deployment == name and replica.status is not ReplicaStatus.GONE
             ],
             "running": served.running,
-            "waiting": len(served.queue),
+            "waiting": served.waiting,
         }
 
     def timeline(self) -> dict[str, Any]:

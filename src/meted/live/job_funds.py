@@ -49,6 +49,7 @@ class _Charged:
 
     nanos: int = 0
     cost: int = 0
+    price: int = 0
     parts: int = 0
 
 
@@ -105,6 +106,7 @@ class JobFunds:
             price = min(price, part.reserved)
         if part.transfer is not None:
             self._desk.post(part.transfer, price)
+        charged.price += price
         if not nanos and not price:
             return None
         return ChargeRow(
@@ -116,6 +118,11 @@ class JobFunds:
             price=price,
             windows=part.windows if part.transfer is not None else (),
         )
+
+    def charged(self, name: JobName) -> NanoUSD:
+        """What this session has charged of a job so far."""
+        charged = self._charged.get(name)
+        return NanoUSD(charged.price if charged is not None else 0)
 
     def void(self, name: JobName) -> None:
         """The part under way was lost: nobody pays for it."""

@@ -56,10 +56,11 @@ URGENCY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTotals:
-    """A job's device time and cost in all sessions before this one."""
+    """A job's device time, its cost and what was charged in all sessions before this one."""
 
     device_nanos: DeviceNanos = DeviceNanos(0)
     cost: NanoUSD = NanoUSD(0)
+    price: NanoUSD = NanoUSD(0)
 
 
 class LiveJob:
@@ -347,6 +348,7 @@ class Jobs:
                 job.before.device_nanos + sum(meter.used(one) for one in job.accounts())
             ),
             cost=NanoUSD(job.before.cost + sum(meter.cost(one) for one in job.accounts())),
+            price=NanoUSD(job.before.price + self._funds.charged(name)),
         )
 
     def _cover(self, job: LiveJob, cpu_ns: int) -> None:

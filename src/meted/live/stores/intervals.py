@@ -14,12 +14,15 @@ LINE = "session, number, position, account, request, device_nanos, amount"
 
 def session_number(db: Statements, name: str, house: str) -> int:
     """A session's number. It is being written to, so it is no longer resolved."""
-    return db.rows(
-        "INSERT INTO sessions (name, house, resolved) VALUES (?, ?, 0)"
-        " ON CONFLICT (name) DO UPDATE SET resolved = 0 RETURNING id",
-        name,
-        house,
-    )[0][0]
+    known = db.rows("SELECT id FROM sessions WHERE name = ? AND resolved = 0", name)
+    if not known:
+        known = db.rows(
+            "INSERT INTO sessions (name, house, resolved) VALUES (?, ?, 0)"
+            " ON CONFLICT (name) DO UPDATE SET resolved = 0 RETURNING id",
+            name,
+            house,
+        )
+    return known[0][0]
 
 
 def append(db: Statements, accounts: AccountNumbers, session: int, interval: Interval) -> None:

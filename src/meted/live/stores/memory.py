@@ -1,5 +1,6 @@
 """What one house remembers: its deployments, its jobs and their loss curves."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ _LOSS = "house, job, step, moment, tokens, loss, held_out, device_nanos, cost"
 def encode(value: object) -> str:
     """A body as it is stored."""
     return msgspec.json.encode(value).decode()
+
+
+def _finite(loss: float | None) -> float | None:
+    """A loss that is no finite number is stored as none: databases disagree about those."""
+    return loss if loss is not None and math.isfinite(loss) else None
 
 
 class Memory:
@@ -110,8 +116,8 @@ class Memory:
             _LOSS,
             [
                 (
-                    *(self._house, row.job, row.step, row.when, row.tokens, row.loss),
-                    *(row.held_out, row.device_nanos, row.cost),
+                    *(self._house, row.job, row.step, row.when, row.tokens),
+                    *(_finite(row.loss), _finite(row.held_out), row.device_nanos, row.cost),
                 )
                 for row in rows
             ],

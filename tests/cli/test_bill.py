@@ -12,9 +12,9 @@ import pytest
 from click.testing import Result
 
 from meted.cli.render import decimal, dollars
-from meted.live.stores import open_store
 from meted.live.store import Batch
-from meted.testing.check_store import START, TRAINING, interval, request_account, request_row
+from meted.live.stores import open_store
+from meted.testing.store_rows import START, TRAINING, interval, request_account, request_row
 
 Run = Callable[..., Result]
 
@@ -53,17 +53,13 @@ def test_table_is_plain_and_its_rows_sum_to_the_total(run: Run, home: Path) -> N
     shown = run("bill", "--home", str(home))
     assert shown.exit_code == 0
     lines = [line.split() for line in shown.stdout.splitlines()]
-    assert lines[0] == ["KIND", "DEVICE-SECONDS", "COST"]
-    assert (
-        lines[1:4]
-        == [
-            ["idle", "1.500000000", "$0.000008337"],
-            ["training", "1.200000000", "$0.000006666"],
-            ["request", "0.300000000", "$0.000001665"],
-        ]
-        or sum(round(float(line[2][1:]) * 1e9) for line in lines[1:4]) == 16_666
-    )
-    assert lines[4] == ["total", "3.000000000", "$0.000016666"]
+    assert lines[0] == ["KIND", "DEVICE-SECONDS", "COST", "PRICE"]
+    assert lines[1:4] == [
+        ["idle", "1.500000000", "$0.000008335", "$0.000000000"],
+        ["training", "1.200000000", "$0.000006666", "$0.000000000"],
+        ["request", "0.300000000", "$0.000001665", "$0.000001665"],
+    ]
+    assert lines[4] == ["total", "3.000000000", "$0.000016666", "$0.000001665"]
     assert "3 intervals" in shown.stdout
 
 
@@ -104,12 +100,35 @@ def test_check_prints_the_sums_and_fails_with_the_first_fault(run: Run, home: Pa
     assert good.stdout.count("3.000000000") == 2
     assert good.stdout.count("$0.000016666") == 2
     connection = sqlite3.connect(home / "books.sqlite", isolation_level=None)
-    connection.execute("DROP TRIGGER lines_no_UPDATE")
-    connection.execute("UPDATE lines SET amount = amount + 1 WHERE number = 1 AND kind = 'idle'")
+    connection.execute("DROP TRIGGER lines_no_update")
+    connection.execute("UPDATE lines SET amount = amount + 1 WHERE number = 1 AND request IS NULL")
     connection.close()
     bad = run("bill", "--home", str(home), "--check")
     assert bad.exit_code == 1
     assert "interval 1 of session s1" in bad.stdout
+
+
+def test_check_prints_every_law_and_how_often_it_was_tested(run: Run, home: Path) -> None:
+    lines = run("bill", "--home", str(home), "--check").stdout.splitlines()
+    assert "ok         3  an interval's lines sum to its devices x time" in lines
+    body = json.loads(run("bill", "--home", str(home), "--check", "--json").stdout)
+    assert body["balanced"] is True
+    assert all(law["fault"] is None for law in body["laws"])
+
+
+def test_shared_cost_is_shown_beside_what_is_direct(run: Run, home: Path) -> None:
+    said = run("bill", "--home", str(home), "--by", "tenant", "--shared", "even")
+    lines = [line.split() for line in said.stdout.splitlines()]
+    # The tenant bears all idle cost, which the house gives away; the total stays what it was.
+    assert lines[1] == ["-", *lines[1][1:4], "-" + lines[2][4]]
+    assert lines[2][4] == "$0.000008335"
+    assert "direct $0.000008331 + shared $0.000008335 + unallocated $0.000000000" in said.stdout
+
+
+def test_tenant_sees_nothing_of_the_house(run: Run, home: Path) -> None:
+    said = run("bill", "--home", str(home), "--by", "kind", "--tenant", "acme")
+    assert "idle" not in said.stdout
+    assert "$0.000008331" in said.stdout
 
 
 @pytest.mark.parametrize(
@@ -120,6 +139,10 @@ def test_check_prints_the_sums_and_fails_with_the_first_fault(run: Run, home: Pa
         ("--by", "kind", "--by", "job", "--by", "tenant"),
         ("--csv", "--json"),
         ("--check", "--by", "kind"),
+        ("--tenant", "acme", "--shared", "even"),
+        ("--shared", "by-reservation"),
+        ("--shared", "even", "--reserve", "acme=1"),
+        ("--shared", "by-reservation", "--reserve", "acme"),
     ],
 )
 def test_questions_that_make_no_sense_are_usage_errors(

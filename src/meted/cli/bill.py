@@ -1,54 +1,48 @@
 """`meted bill`: where every device-second and every nano-dollar went, and whether it adds up."""
 
 import csv
-import re
 import sys
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
+from meted.cli.books import named
 from meted.cli.common import FAILED, common_options, examples, print_json
+from meted.cli.moments import Moment
 from meted.cli.render import decimal, dollars, print_table
-from meted.domain.units import MICROS_PER_SECOND, Micros
+from meted.domain.units import MICROS_PER_SECOND, Micros, TenantName
+from meted.ledger.shares import Method
 from meted.live import books
-from meted.live.books import Bill, BillRow, Dimension
+from meted.live.books import Bill, BillRow, CheckReport, Dimension, Sharing
+from meted.live.books.billing import hour_name
 from meted.live.home import Home
 
 MOST_DIMENSIONS = 2
-_AGO = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+METHODS = {str(method).replace("_", "-"): method for method in Method}
 
 
-class Moment(click.ParamType[Micros]):
-    """An ISO date-time (local time unless it says otherwise), or how long ago: 30m, 1h, 7d."""
+class Reservation(click.ParamType[tuple[TenantName, int]]):
+    """A tenant and its weight: `acme=3`."""
 
-    name = "moment"
+    name = "tenant=weight"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Micros:
-        if isinstance(value, int):
-            return Micros(value)
-        if ago := _AGO.fullmatch(value):
-            at = datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-        else:
-            try:
-                at = datetime.fromisoformat(value).astimezone()
-            except ValueError:
-                self.fail(
-                    f"{value!r} is no moment; expected e.g. 2026-01-31T18:00 or 30m, 1h, 7d ago",
-                    param,
-                    ctx,
-                )
-        return Micros(round(at.timestamp() * MICROS_PER_SECOND))
+    ) -> tuple[TenantName, int]:
+        if isinstance(value, tuple):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        tenant, _, weight = str(value).rpartition("=")
+        if not tenant or not weight.isdecimal():
+            self.fail(f"{value!r} is no reservation; expected e.g. acme=3", param, ctx)
+        return TenantName(tenant), int(weight)
 
 
 @click.command(
     epilog=examples(
         "meted bill",
         "meted bill --by tenant --by kind --from 24h",
+        "meted bill --by tenant --shared proportional",
         "meted bill --by request --from 2026-01-31T18:00 --csv > requests.csv",
         "meted bill --check",
     )
@@ -59,34 +53,65 @@ class Moment(click.ParamType[Micros]):
     type=click.Choice([str(one) for one in Dimension]),
     help="Break down by this; give it twice for two dimensions (default: kind).",
 )
-@click.option("--from", "from_us", type=Moment(), help="Intervals from this moment on.")
-@click.option("--to", "to_us", type=Moment(), help="Intervals before this moment.")
+@click.option("--from", "from_us", type=Moment(), help="What began from this moment on.")
+@click.option("--to", "to_us", type=Moment(), help="What began before this moment.")
+@click.option("--tenant", callback=named("tenant"), help="Only what is this tenant's own.")
+@click.option(
+    "--shared",
+    type=click.Choice(list(METHODS)),
+    help="Lay the house's cost (idle, overhead, lost) on tenants, interval by interval.",
+)
+@click.option(
+    "--reserve",
+    "reservations",
+    multiple=True,
+    type=Reservation(),
+    help="For by-reservation: a tenant's weight, e.g. acme=3; may be given several times.",
+)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rows.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, all rows.")
-@click.option("--check", is_flag=True, help="Verify every closed interval; exit 1 if one is off.")
+@click.option("--check", is_flag=True, help="Hold the books against every law; exit 1 on a fault.")
+@click.option("--books", "target", help="A file or postgresql:// address instead of the home's.")
 @common_options
 def bill(
     by: tuple[str, ...],
     from_us: Micros | None,
     to_us: Micros | None,
+    tenant: str | None,
+    shared: str | None,
+    reservations: tuple[tuple[TenantName, int], ...],
     limit: int,
     as_csv: bool,
     check: bool,
+    target: str | None,
     home: Home,
     as_json: bool,
 ) -> None:
-    """Show what was used and what it cost, from the closed intervals of the books."""
+    """Show what was used, what it cost and what was charged, from the closed intervals."""
+    where = target or home.books
     if check:
-        if by or from_us is not None or to_us is not None or as_csv:
+        if by or from_us is not None or to_us is not None or as_csv or tenant or shared:
             raise click.UsageError("--check looks at all the books; give it alone or with --json")
-        _check(home, as_json=as_json)
+        _check(books.check(where), as_json=as_json)
         return
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     dimensions = [Dimension(one) for one in by] or [Dimension.KIND]
     if len(dimensions) > MOST_DIMENSIONS or len(set(dimensions)) != len(dimensions):
         raise click.UsageError("give --by at most twice, and not the same one")
-    found = books.bill(home.books, by=dimensions, from_us=from_us, to_us=to_us)
+    if tenant and shared:
+        raise click.UsageError("--tenant shows what is its own; the house's cost is not")
+    if (shared == "by-reservation") != bool(reservations):
+        raise click.UsageError("--shared by-reservation and --reserve go together")
+    found = books.bill(
+        where,
+        by=dimensions,
+        from_us=from_us,
+        to_us=to_us,
+        tenant=TenantName(tenant) if tenant else None,
+        shared=METHODS[shared] if shared else None,
+        reservations=dict(reservations),
+    )
     if as_json:
         print_json(_as_json(found))
     elif as_csv:
@@ -96,17 +121,32 @@ def bill(
 
 
 def _as_json(found: Bill) -> dict[str, Any]:
-    def row_json(row: BillRow) -> dict[str, Any]:
-        return {**dict(zip(found.by, row.key, strict=True)), **_sums(row)}
+    shared = found.sharing is not None
 
-    return {
+    def row_json(row: BillRow) -> dict[str, Any]:
+        body = {**dict(zip(found.by, row.key, strict=True)), **_sums(row)}
+        if shared:
+            body |= {"shared_nano_usd": row.shared, "shared_usd": decimal(row.shared)}
+        return body
+
+    body = {
         "by": list(found.by),
         "intervals": found.intervals,
         "started_us": found.started,
         "ended_us": found.ended,
         **_sums(found),
+        "cut_hours": [hour_name(hour) for hour in found.cut_hours],
         "rows": [row_json(row) for row in found.rows],
     }
+    if found.sharing is not None:
+        body["sharing"] = {
+            "method": str(found.sharing.method),
+            "direct_nano_usd": found.sharing.direct,
+            "shared_nano_usd": found.sharing.shared,
+            "unallocated_nano_usd": found.sharing.unallocated,
+            "capacity_nano_usd": found.sharing.capacity,
+        }
+    return body
 
 
 def _sums(one: Bill | BillRow) -> dict[str, Any]:
@@ -115,46 +155,70 @@ def _sums(one: Bill | BillRow) -> dict[str, Any]:
         "device_seconds": decimal(one.device_nanos),
         "nano_usd": one.nano_usd,
         "usd": decimal(one.nano_usd),
+        "price_nano_usd": one.price,
+        "price_usd": decimal(one.price),
     }
 
 
 def _print_csv(found: Bill) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*found.by, "device_seconds", "usd", "nano_usd"])
+    shared = ["shared_nano_usd"] if found.sharing is not None else []
+    writer.writerow(
+        [*found.by, "device_seconds", "usd", "nano_usd", "price_usd", "price_nano_usd", *shared]
+    )
     for row in found.rows:
         key = ["" if part is None else part for part in row.key]
-        writer.writerow([*key, decimal(row.device_nanos), decimal(row.nano_usd), row.nano_usd])
+        used = [decimal(row.device_nanos), decimal(row.nano_usd), row.nano_usd]
+        charged = [decimal(row.price), row.price]
+        writer.writerow([*key, *used, *charged, *([row.shared] if shared else [])])
 
 
 def _print(found: Bill, limit: int) -> None:
-    if found.started is None or found.ended is None:
+    if not found.rows and (found.started is None or found.ended is None):
         click.echo("no closed interval in that time")
         return
-    rows = [(*row.key, decimal(row.device_nanos), dollars(row.nano_usd)) for row in found.rows]
-    total = (
-        *("total", *[""] * (len(found.by) - 1)),
-        *(decimal(found.device_nanos), dollars(found.nano_usd)),
-    )
-    print_table(
-        (*found.by, "device-seconds", "cost"),
-        [*rows[:limit], total],
-        right=("device-seconds", "cost"),
-    )
+    shared = found.sharing is not None
+    numbers = ("device-seconds", "cost", "price", *(("shared",) if shared else ()))
+    rows = [
+        (*row.key, *_cells(row), *((dollars(row.shared),) if shared else ())) for row in found.rows
+    ]
+    total = ("total", *[""] * (len(found.by) - 1), *_cells(found), *(("",) if shared else ()))
+    print_table((*found.by, *numbers), [*rows[:limit], total], right=numbers)
     if len(rows) > limit:
         click.echo(f"{len(rows) - limit} more rows; --limit, --csv or --json show them")
-    click.echo(f"{found.intervals} intervals from {_local(found.started)} to {_local(found.ended)}")
-
-
-def _check(home: Home, *, as_json: bool) -> None:
-    report = books.check(home.books)
-    if as_json:
-        print_json({"balanced": report.balanced, **asdict(report)})
-    else:
-        verdict = "every closed interval adds up" if report.balanced else f"NOT: {report.fault}"
-        click.echo(f"verdict    {verdict}")
-        click.echo(f"intervals  {report.intervals} in {report.sessions} sessions")
+    if found.started is not None and found.ended is not None:
         click.echo(
-            f"requests   {report.requests} ended"
+            f"{found.intervals} intervals from {_local(found.started)} to {_local(found.ended)}"
+        )
+    if found.sharing is not None:
+        _print_sharing(found.sharing)
+    if found.cut_hours:
+        hours = ", ".join(hour_name(hour) for hour in found.cut_hours)
+        click.echo(f"folded hours count whole where they begin; the limits cut {hours}", err=True)
+
+
+def _cells(one: Bill | BillRow) -> tuple[str, str, str]:
+    return decimal(one.device_nanos), dollars(one.nano_usd), dollars(one.price)
+
+
+def _print_sharing(sharing: Sharing) -> None:
+    click.echo(
+        f"direct {dollars(sharing.direct)} + shared {dollars(sharing.shared)} + unallocated "
+        f"{dollars(sharing.unallocated)} = capacity {dollars(sharing.capacity)}"
+    )
+
+
+def _check(report: CheckReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"balanced": report.balanced, "fault": report.fault, **_report_json(report)})
+    else:
+        verdict = "everything adds up" if report.balanced else f"NOT: {report.fault}"
+        click.echo(f"verdict    {verdict}")
+        folded = f", {report.hours} folded hours" if report.hours else ""
+        click.echo(f"intervals  {report.intervals} in {report.sessions} sessions{folded}")
+        click.echo(
+            f"requests   {report.requests + report.folded} ended"
+            + (f", {report.folded} of them folded" if report.folded else "")
             + (f", {report.waiting} of them wait for the next interval" if report.waiting else "")
         )
         click.echo(
@@ -165,8 +229,21 @@ def _check(home: Home, *, as_json: bool) -> None:
             f"money      lines {dollars(report.lines_nano_usd)}, "
             f"capacity x price {dollars(report.capacity_nano_usd)}"
         )
+        for law in report.laws:
+            click.echo(f"{'ok ' if law.fault is None else 'NOT'} {law.tested:>8}  {law.says}")
+            if law.fault is not None:
+                click.echo(f"              {law.fault}")
     if not report.balanced:
         raise SystemExit(FAILED)
+
+
+def _report_json(report: CheckReport) -> dict[str, Any]:
+    numbers = (
+        *("sessions", "intervals", "hours", "requests", "folded", "waiting"),
+        *("capacity_nanos", "lines_nanos", "capacity_nano_usd", "lines_nano_usd"),
+    )
+    laws = [{"says": law.says, "tested": law.tested, "fault": law.fault} for law in report.laws]
+    return {**{name: getattr(report, name) for name in numbers}, "laws": laws}
 
 
 def _local(at: Micros) -> str:

@@ -1,147 +1,29 @@
 """The hot path: every request ends once, is charged once, and survives its replica's death."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from serving_world import NAME, World, events
 
-from meted.domain.line import Account, Interval, Kind
-from meted.domain.request import ChatPrompt, FinishReason, Message, Outcome, Sampling
-from meted.domain.units import DeploymentName, DeviceNanos, ReplicaId, RequestId, TenantName
-from meted.live.clock import Clock
-from meted.live.doors import Begun, Delta, Ended, HouseError, RequestEvent, Submission
-from meted.live.host import Urgency, WorkerEnd
-from meted.live.metering import Metering
-from meted.live.serving import Serving
-from meted.live.stores import open_store
-from meted.live.tickets import LiveTicket
-from meted.live.wire import (
-    Add,
-    Admitted,
-    Cancel,
-    Frame,
-    Output,
-    Ready,
-    Rejected,
-    Share,
-    Stepped,
-)
-from meted.testing.builders import make_deployment, make_pool
-
-NAME = DeploymentName("m")
+from meted.domain.line import Interval, Kind
+from meted.domain.request import FinishReason, Outcome
+from meted.domain.units import DeviceNanos, ReplicaId
+from meted.live.doors import Begun, Delta, Ended, HouseError
+from meted.live.host import WorkerEnd
+from meted.live.wire import Add, Admitted, Cancel, Rejected
 
 
-class Line:
-    """A worker that only remembers what it was sent; the test plays its part."""
-
-    pid = 0
-
-    def __init__(self) -> None:
-        self.sent: list[Frame] = []
-        self.cpu = 0
-
-    def send(self, frame: Frame) -> None:
-        self.sent.append(frame)
-
-    def cpu_nanos(self) -> DeviceNanos:
-        return DeviceNanos(self.cpu)
-
-    def place(self, devices: Sequence[int], urgency: Urgency) -> None:
-        raise AssertionError("serving does not place workers")
-
-    def freeze(self) -> None:
-        raise AssertionError("serving does not freeze replicas")
-
-    thaw = kill = freeze
-
-
-class World:
-    """A serving path with lines for replicas."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = open_store(folder / "books.sqlite", house="here")
-        clock = Clock()
-        self.metering = Metering(
-            store=self.store,
-            pool=make_pool(),
-            clock=clock,
-            session="s",
-            interval_s=1,
-            flush_s=1,
-        )
-        self.drained: list[str] = []
-        self.traffic: list[bool] = []
-        self.serving = Serving(
-            clock=clock,
-            metering=self.metering,
-            on_ready=lambda replica: None,
-            on_drained=self.drained.append,
-            on_traffic=self.traffic.append,
-        )
-        self.serving.add_deployment(make_deployment(max_queue=2))
-        self.lines: dict[str, Line] = {}
-
-    def replica(self, name: str = "m-1") -> Line:
-        line = self.lines[name] = Line()
-        self.serving.add_replica(ReplicaId(name), NAME, line)
-        self.metering.worker_started(name, Account(kind=Kind.LOADING), line.cpu_nanos)
-        self.hear(name, Ready("generate", 100, 4, 0))
-        return line
-
-    def hear(self, name: str, message: Frame) -> None:
-        self.serving.receive(ReplicaId(name), NAME, message)
-
-    def ask(self, number: int) -> LiveTicket:
-        return self.serving.submit(
-            Submission(
-                request_id=RequestId(f"r{number}"),
-                tenant=TenantName("acme"),
-                key_id="k",
-                deployment=NAME,
-                prompt=ChatPrompt(messages=(Message(role="user", content="hi"),)),
-                sampling=Sampling(),
-            )
-        )
-
-    def step(self, name: str, *requests: str, nanos: int = 1000, **output: object) -> None:
-        line = self.lines[name]
-        start, line.cpu = line.cpu, line.cpu + nanos
-        self.hear(
-            name,
-            Stepped(
-                started_us=0,
-                duration_us=10,
-                cpu_start_ns=start,
-                cpu_end_ns=line.cpu,
-                shares=tuple(Share(r, 5, 0, 1, 6) for r in requests),
-                outputs=tuple(
-                    Output(r, text="x", finish_reason=output.get("finish")) for r in requests
-                ),
-                cache_usage=0.5,
-            ),
-        )
-
-    async def closed(self) -> Interval:
-        closed: list[Interval] = []
-        self.metering.on_close = closed.append
-        await self.metering.flush(close=True)
-        return closed[-1]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     made = World(tmp_path)
+    writing = asyncio.create_task(made.metering.run())
     yield made
-    made.metering._writer.shutdown()
+    await made.metering.finish()
+    await writing
     made.store.close()
-
-
-async def events(ticket: LiveTicket) -> list[RequestEvent]:
-    """All events up to the end."""
-    found: list[RequestEvent] = []
-    while not found or not isinstance(found[-1], Ended):
-        found.append(await ticket.next())
-    return found
 
 
 def total(interval: Interval, kind: Kind) -> int:

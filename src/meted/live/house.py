@@ -254,7 +254,7 @@ class House:
         self._last_demand = now
         deployments = tuple(
             served.watch.demand(
-                queued=served.waiting,
+                queued=len(served.waiting),
                 running=served.running,
                 replicas=len(served.replicas),
                 elapsed_s=elapsed,

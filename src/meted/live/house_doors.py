@@ -126,7 +126,7 @@ class HouseDoors(HouseMoney):
             DeploymentGauges(
                 name=served.deployment.name,
                 running=served.running,
-                waiting=served.waiting,
+                waiting=len(served.waiting),
                 cache_usage=max((r.cache_usage for r in served.replicas.values()), default=0.0),
                 prompt_tokens=Tokens(served.prompt_tokens),
                 cached_tokens=Tokens(served.cached_tokens),
@@ -340,7 +340,7 @@ class HouseDoors(HouseMoney):
                 if replica.deployment == name and replica.status is not ReplicaStatus.GONE
             ],
             "running": served.running,
-            "waiting": served.waiting,
+            "waiting": len(served.waiting),
         }
 
     def timeline(self) -> dict[str, Any]:

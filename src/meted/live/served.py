@@ -1,16 +1,18 @@
 """Deployments and replicas as the hot path sees them."""
 
-from collections import deque
 from collections.abc import Callable
 
-from meted.domain.budget import Window
 from meted.domain.deployment import Deployment
 from meted.domain.line import Account, Kind
 from meted.domain.units import ReplicaId, RequestId, TenantName, Tokens
 from meted.live.demand_watch import DemandWatch
 from meted.live.host import Worker
 from meted.live.tickets import LiveRequest
-from meted.policy.fair_queue import FairQueue
+from meted.live.waiting import Waiting
+
+
+def _equal(_tenant: TenantName) -> int:
+    return 1
 
 
 class ServedReplica:
@@ -32,14 +34,11 @@ class ServedDeployment:
     """One deployment as the hot path sees it: its queue, its replicas, what it has done."""
 
     def __init__(
-        self, deployment: Deployment, *, weight_of: Callable[[TenantName], int] | None = None
+        self, deployment: Deployment, *, weight_of: Callable[[TenantName], int] = _equal
     ) -> None:
         self.deployment = deployment
         self.context_tokens = Tokens(0)
-        self.queue: FairQueue[LiveRequest] = (
-            FairQueue() if weight_of is None else FairQueue(weight_of=weight_of)
-        )
-        self.parked: dict[tuple[Window, ...], deque[LiveRequest]] = {}
+        self.waiting = Waiting(weight_of)
         self.replicas: dict[ReplicaId, ServedReplica] = {}
         self.watch = DemandWatch(deployment)
         self.prompt_tokens = 0
@@ -47,11 +46,6 @@ class ServedDeployment:
         self.completion_tokens = 0
         self.overhead = Account(kind=Kind.OVERHEAD, deployment=deployment.name)
         self.closed = False
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait, for a replica or for money."""
-        return len(self.queue) + sum(len(group) for group in self.parked.values())
 
     @property
     def running(self) -> int:

@@ -1,7 +1,6 @@
 """The hot path: requests wait, are routed to replicas, metered step by step, and answered."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -34,9 +33,11 @@ from meted.live.doors import (
 from meted.live.funding import Funding
 from meted.live.host import Worker, WorkerEnd
 from meted.live.metering import Metering
+from meted.live.request_ends import finish_of, row_of
 from meted.live.served import ServedDeployment, ServedReplica
 from meted.live.store import RequestRow
 from meted.live.tickets import LiveRequest, LiveTicket
+from meted.live.waiting import Funded
 from meted.live.wire import Admitted, Cancel, Failed, Output, Ready, Rejected, Stepped, to_add
 from meted.policy.admission import admit
 from meted.policy.routing import least_loaded
@@ -45,8 +46,6 @@ MOST_ATTEMPTS = 2
 QUEUE_TIMEOUT_US = 120_000_000
 MONEY_TIMEOUT_US = 10_000_000
 """How long a request waits for money that others have reserved and may give back."""
-BYTES_PER_TOKEN = 4
-"""A guess at a prompt's length until the engine has counted it."""
 
 
 class Serving:
@@ -58,7 +57,7 @@ class Serving:
         clock: Clock,
         metering: Metering,
         funding: Funding,
-        weight_of: Callable[[TenantName], int] | None = None,
+        weight_of: Callable[[TenantName], int] = lambda tenant: 1,
         on_ready: Callable[[ReplicaId], None],
         on_drained: Callable[[ReplicaId], None],
         on_traffic: Callable[[bool], None],
@@ -110,7 +109,7 @@ class Serving:
         if self._in_flight == 1:
             self._on_traffic(True)
         served.watch.arrived()
-        served.queue.push(payer.tenant, request)
+        served.waiting.push(request)
         self._dispatch(served)
         return ticket
 
@@ -142,7 +141,7 @@ class Serving:
                 retry_after_s=5,
             )
         refusal = admit(
-            queued=served.waiting,
+            queued=len(served.waiting),
             limit=served.deployment.max_queue,
             seconds_per_request=served.watch.seconds_per_request,
         )
@@ -159,51 +158,24 @@ class Serving:
 
     def _dispatch(self, served: ServedDeployment) -> None:
         open_replicas = [r for r in served.replicas.values() if r.ready and not r.draining]
-        while open_replicas and (served.queue or served.parked):
+        while open_replicas and len(served.waiting):
             index = least_loaded(
                 [len(replica.running) for replica in open_replicas],
                 limit=served.deployment.max_batch,
             )
             if index is None:
                 return
-            request = self._next_funded(served)
+            request = served.waiting.next(lambda one: self._fund(served, one), self._clock.now())
             if request is None:
                 return
             self._send(served, request, open_replicas[index])
 
-    def _next_funded(self, served: ServedDeployment) -> LiveRequest | None:
-        """The next request whose worst case is set aside: of those that waited for money, else of
-        the tenant that was served least."""
-        for windows, group in list(served.parked.items()):
-            while group:
-                request = group[0]
-                if not self._funded(served, request):
-                    if request.ended:
-                        group.popleft()
-                        continue
-                    break
-                group.popleft()
-                if not group:
-                    del served.parked[windows]
-                return request
-            if not group:
-                del served.parked[windows]
-        for tenant in served.queue.candidates():
-            while served.queue.waiting(tenant):
-                request = served.queue.pop(tenant)
-                if request.windows not in served.parked and self._funded(served, request):
-                    return request
-                if not request.ended:
-                    request.parked = self._clock.now()
-                    served.parked.setdefault(request.windows, deque()).append(request)
-        return None
-
-    def _funded(self, served: ServedDeployment, request: LiveRequest) -> bool:
+    def _fund(self, served: ServedDeployment, request: LiveRequest) -> Funded:
         try:
-            return self._funding.fund(request, served)
+            return Funded.YES if self._funding.fund(request, served) else Funded.NOT_NOW
         except HouseError as error:
             self._refuse(served, request, error)
-            return False
+            return Funded.REFUSED
 
     def _refuse(self, served: ServedDeployment, request: LiveRequest, error: HouseError) -> None:
         self._tell(request, error)
@@ -215,8 +187,7 @@ class Serving:
         request.attempts += 1
         request.dispatched = self._clock.now()
         if request.attempts == 1:
-            request.dispatched_tokens = max(1, request.prompt_tokens_most // BYTES_PER_TOKEN)
-            served.queue.charge(submission.payer.tenant, input_tokens=request.dispatched_tokens)
+            served.waiting.dispatched(request)
         replica.running[submission.request_id] = request
         replica.worker.send(
             to_add(
@@ -230,14 +201,16 @@ class Serving:
 
     def money(self) -> None:
         """Money may have come: try those that wait for it, once what happens now is through."""
-        if not self._money_came and any(served.parked for served in self.deployments.values()):
+        if self._money_came:
+            return
+        if any(served.waiting.for_money for served in self.deployments.values()):
             self._money_came = True
             asyncio.get_running_loop().call_soon(self._spend)
 
     def _spend(self) -> None:
         self._money_came = False
         for served in list(self.deployments.values()):
-            if served.parked:
+            if served.waiting.for_money:
                 self._dispatch(served)
 
     def _cancel(self, request: LiveRequest) -> None:
@@ -247,35 +220,24 @@ class Serving:
         served = self.deployments[request.submission.deployment]
         replica = served.replicas.get(request.replica) if request.replica else None
         if replica is None:
-            self._take_out(served, request)
+            served.waiting.remove(request)
             self._end(served, request, Outcome.CANCELLED, FinishReason.CANCELLED)
         else:
             replica.worker.send(Cancel(request.submission.request_id))
-
-    @staticmethod
-    def _take_out(served: ServedDeployment, request: LiveRequest) -> None:
-        """A request waits no longer."""
-        if served.queue.remove(request.submission.payer.tenant, request):
-            return
-        group = served.parked[request.windows]
-        group.remove(request)
-        if not group:
-            del served.parked[request.windows]
 
     def expire(self) -> None:
         """End the requests that have waited too long, for a replica or for money."""
         now = self._clock.now()
         for served in self.deployments.values():
-            for request in list(served.queue):
-                if request.arrived < now - QUEUE_TIMEOUT_US:
-                    self._take_out(served, request)
+            for request in list(served.waiting):
+                if request.parked is not None and request.parked < now - MONEY_TIMEOUT_US:
+                    served.waiting.remove(request)
+                    self._refuse(served, request, self._funding.give_up(request, served))
+                elif request.arrived < now - QUEUE_TIMEOUT_US:
+                    served.waiting.remove(request)
                     waited = QUEUE_TIMEOUT_US // 1_000_000
                     error = f"no replica of {served.deployment.name!r} was free for {waited} s"
                     self._end(served, request, Outcome.EXPIRED, None, error=error)
-            for request in [one for group in served.parked.values() for one in group]:
-                if request.parked is not None and request.parked < now - MONEY_TIMEOUT_US:
-                    self._take_out(served, request)
-                    self._refuse(served, request, self._funding.give_up(request, served))
 
     # Deployments and replicas.
 
@@ -291,8 +253,8 @@ class Serving:
         """Take no more requests; those that wait fail, those on replicas finish."""
         served = self.deployments[name]
         served.closed = True
-        for request in [*served.queue, *(one for group in served.parked.values() for one in group)]:
-            self._take_out(served, request)
+        for request in list(served.waiting):
+            served.waiting.remove(request)
             self._end(served, request, Outcome.FAILED, None, error=f"{name!r} was undeployed")
         if not served.replicas:
             del self.deployments[name]
@@ -334,9 +296,7 @@ class Serving:
     def _admitted(self, served: ServedDeployment, request: LiveRequest, prompt_tokens: int) -> None:
         request.prompt_tokens = prompt_tokens
         self._funding.admitted(request, served)
-        more = max(0, prompt_tokens - request.dispatched_tokens)
-        request.dispatched_tokens += more
-        served.queue.charge(request.submission.payer.tenant, input_tokens=more)
+        served.waiting.counted(request)
         self._tell(request, Begun(prompt_tokens=Tokens(prompt_tokens)))
 
     def _ready(self, served: ServedDeployment, replica: ServedReplica, message: Ready) -> None:
@@ -390,8 +350,7 @@ class Serving:
                 elif request.last_token is not None:
                     request.gaps.append(Micros(now - request.last_token))
                 request.last_token = now
-                tenant = request.submission.payer.tenant
-                served.queue.charge(tenant, output_tokens=share.decode_tokens)
+                served.waiting.generated(request, share.decode_tokens)
             if request.transfer is not None and request.stopped is None:
                 self._watch_money(replica, request)
         freed = False
@@ -479,7 +438,7 @@ class Serving:
                     error=f"the replica that answered died ({reason}); nothing is charged, retry",
                 )
         for request in reversed(retried):
-            served.queue.push_front(request.submission.payer.tenant, request)
+            served.waiting.push_front(request)
         self._dispatch(served)
         if served.closed and not served.replicas:
             del self.deployments[name]
@@ -518,7 +477,10 @@ class Serving:
         )
         meter.settle(request.account)
         meter.settle(lost(request.account))
-        self._observe(served, request, outcome, finish_reason, usage, now)
+        if outcome is Outcome.DONE:
+            embedding = isinstance(request.submission.prompt, EmbeddingPrompt)
+            served.watch.done(usage, request.gaps, now, generated=not embedding)
+        self._finishes.append(finish_of(request, outcome, finish_reason, now=now))
 
         def tell(row: RequestRow) -> None:
             ended = Ended(
@@ -530,55 +492,11 @@ class Serving:
             )
             self._tell(request, ended)
 
-        self._metering.request_ended(self._row(request, outcome, usage, now), tell)
+        row = row_of(request, outcome, usage, clock=self._clock, now=now)
+        self._metering.request_ended(row, tell)
         self._in_flight -= 1
         if self._in_flight == 0:
             self._on_traffic(False)
-
-    def _observe(
-        self,
-        served: ServedDeployment,
-        request: LiveRequest,
-        outcome: Outcome,
-        finish_reason: FinishReason | None,
-        usage: Usage,
-        now: Micros,
-    ) -> None:
-        """What the policies and /metrics learn from a request that has ended."""
-        ttft = None if request.first_token is None else request.first_token - request.arrived
-        if outcome is Outcome.DONE:
-            embedding = isinstance(request.submission.prompt, EmbeddingPrompt)
-            served.watch.done(usage, request.gaps, now, generated=not embedding)
-        queued = None if request.dispatched is None else request.dispatched - request.arrived
-        self._finishes.append(
-            Finish(
-                deployment=served.deployment.name,
-                outcome=outcome,
-                finish_reason=finish_reason,
-                queue_us=None if queued is None else Micros(queued),
-                ttft_us=None if ttft is None else Micros(ttft),
-                e2e_us=Micros(now - request.arrived),
-                inter_token_us=tuple(request.gaps),
-            )
-        )
-
-    def _row(self, request: LiveRequest, outcome: Outcome, usage: Usage, now: Micros) -> RequestRow:
-        ttft = None if request.first_token is None else request.first_token - request.arrived
-        return RequestRow(
-            account=request.account,
-            arrived=self._clock.wall(request.arrived),
-            ended=self._clock.wall(now),
-            outcome=outcome,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            completion_tokens=usage.completion_tokens,
-            ttft_us=ttft,
-            device_nanos=usage.device_nanos,
-            cost=usage.cost,
-            price=usage.price,
-            windows=request.windows if request.transfer is not None else (),
-            stopped="budget" if request.stopped is not None else "",
-        )
 
     @staticmethod
     def _tell(request: LiveRequest, event: Begun | Delta | Vectors | Ended | HouseError) -> None:

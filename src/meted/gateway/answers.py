@@ -256,6 +256,8 @@ class BillAnswer(msgspec.Struct):
     device_seconds: str
     nano_usd: int
     usd: str
+    price_nano_usd: int
+    price_usd: str
     rows: list[dict[str, Any]]
     more_rows: int
 

@@ -20,6 +20,7 @@ from meted.gateway.exchange import (
     ClientGoneError,
     error_headers,
     identity_headers,
+    let_go,
     new_request_id,
     unexpected,
 )
@@ -171,19 +172,27 @@ class Plain:
         return Response(body, media_type=None, headers={"content-type": content_type})
 
 
-def _error_response(error: HouseError) -> Response:
-    response = Response(error_body(error), error.status, media_type="application/json")
+class LastResponse(Response):
+    """An answer after which the connection closes, because the body was not read to its end."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.raw_headers, CLOSE]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await let_go(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _error_response(error: HouseError, kind: type[Response] = Response) -> Response:
+    response = kind(error_body(error), error.status, media_type="application/json")
     response.raw_headers.extend(error_headers(error))
     return response
 
 
 async def _on_house_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HouseError)
-    response = _error_response(error)
-    if request.method not in ("GET", "HEAD") and "meted.body_read" not in request.scope:
-        # What is still to come of the body would be read for nothing, at any length.
-        response.raw_headers.append(CLOSE)
-    return response
+    unread = request.method not in ("GET", "HEAD") and "meted.body_read" not in request.scope
+    return _error_response(error, LastResponse if unread else Response)
 
 
 async def _on_client_gone(request: Request, error: Exception) -> Response:

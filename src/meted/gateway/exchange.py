@@ -1,6 +1,7 @@
 """One HTTP exchange without a framework: headers read once, few writes, a watch on the client."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ EVENTS: tuple[Header, ...] = (
 MAX_ECHO_BYTES = 256
 MOST_LENGTH_DIGITS = 18
 CLOSE: Header = (b"connection", b"close")
+LINGER_BYTES = 64 * 1024 * 1024
+LINGER_S = 1.0
 
 _log = logging.getLogger("meted.gateway")
 
@@ -139,11 +142,14 @@ class Exchange:
         if self.admission is not None:
             self.admission.settle(0)
         headers = [JSON, (b"content-length", b"%d" % len(body)), *error_headers(error)]
-        if not self._body_read:
-            # What is still to come of the body would be read for nothing, at any length.
-            headers.append(CLOSE)
-        await self.start(error.status, headers)
-        await self.last(body)
+        if self._body_read:
+            await self.start(error.status, headers)
+            await self.last(body)
+            return
+        await self.start(error.status, [*headers, CLOSE])
+        await self.more(body)
+        await let_go(self._receive)
+        await self.last(b"")
 
     def watch(self, ticket: Ticket) -> "Watch":
         return Watch(self._receive, ticket)
@@ -241,6 +247,21 @@ async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def let_go(receive: Receive) -> None:
+    """Before the connection is closed on a body that is not wanted: read some of it, for a moment.
+
+    A client that still sends when its connection closes sees a reset instead of our answer.
+    """
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b"")) + 1
+                if not message.get("more_body", False):
+                    return
 
 
 def _too_large(size: str, limit_bytes: int) -> HouseError:

@@ -1,4 +1,4 @@
-"""Prometheus metrics under the names that other tools look for; no tenant is named in them."""
+"""Prometheus metrics under the names that other tools look for; budgets are named, no tenant is."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -95,6 +95,7 @@ class Metrics(Collector):
         yield from self._deployments()
         yield from self._times()
         yield from self._requests()
+        yield from self._budgets()
         yield from self._house()
 
     def _take_finishes(self) -> None:
@@ -157,6 +158,29 @@ class Metrics(Collector):
         for labels, count in self._outcomes.items():
             every.add_metric(labels, count)
         return (success, every)
+
+    def _budgets(self) -> Iterable[Metric]:
+        label = ["budget"]
+        limit = GaugeMetricFamily("meted_budget_limit_usd", "Limit of a budget.", labels=label)
+        spent = GaugeMetricFamily(
+            "meted_budget_spent_usd", "Charged in its current window.", labels=label
+        )
+        reserved = GaugeMetricFamily(
+            "meted_budget_reserved_usd", "Set aside for what runs now.", labels=label
+        )
+        refusals = CounterMetricFamily(
+            "meted_budget_refusals", "Requests refused for want of its money.", labels=label
+        )
+        alerts = CounterMetricFamily(
+            "meted_budget_alerts", "Thresholds crossed, once in each window.", labels=label
+        )
+        for one in self._doors.budget_gauges():
+            limit.add_metric([one.name], one.limit / NANOS_PER_SECOND)
+            spent.add_metric([one.name], one.spent / NANOS_PER_SECOND)
+            reserved.add_metric([one.name], one.reserved / NANOS_PER_SECOND)
+            refusals.add_metric([one.name], one.refusals)
+            alerts.add_metric([one.name], one.alerts)
+        return (limit, spent, reserved, refusals, alerts)
 
     def _house(self) -> Iterable[Metric]:
         seconds = CounterMetricFamily(

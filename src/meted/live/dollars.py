@@ -46,7 +46,9 @@ def usd(amount: int) -> str:
 
 def shortened(value: Any, most: int = 80) -> str:
     """A value for a sentence, in quotes if it is text, cut where it is long."""
-    if isinstance(value, int) and abs(value) > 10**most:
-        return f"an integer of over {most} digits"
-    shown = repr(value[: most + 1]) if isinstance(value, str) else repr(value)
+    try:
+        shown = repr(value[: most + 1]) if isinstance(value, str) else repr(value)
+    except ValueError:
+        # Python writes no integer of thousands of digits.
+        return "a number of too many digits"
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."

@@ -120,7 +120,7 @@ def rate_view(version: RateVersion) -> dict[str, Any]:
 
 
 def bill_view(bill: Bill) -> dict[str, Any]:
-    """A bill: its dimensions, its rows and their sums."""
+    """A bill: its dimensions, its rows and their sums, cost (usd) and price (price_usd)."""
     return {
         "by": [str(dimension) for dimension in bill.by],
         "intervals": bill.intervals,
@@ -137,6 +137,8 @@ def _sums(one: Bill | BillRow) -> dict[str, Any]:
         "device_seconds": decimal(one.device_nanos),
         "nano_usd": one.nano_usd,
         "usd": usd(one.nano_usd),
+        "price_nano_usd": one.price,
+        "price_usd": usd(one.price),
     }
 
 

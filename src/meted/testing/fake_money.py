@@ -265,14 +265,21 @@ async def _at_once(call: Callable[[], T]) -> T:
 def _bill(by: tuple[Dimension, ...], lines: Sequence[Charged]) -> Bill:
     nanos: Counter[tuple[str | None, ...]] = Counter()
     cost: Counter[tuple[str | None, ...]] = Counter()
+    price: Counter[tuple[str | None, ...]] = Counter()
     for line in lines:
         key = tuple(line.key.get(str(dimension)) for dimension in by)
         nanos[key] += line.device_nanos
         cost[key] += line.cost
+        price[key] += line.price
     return Bill(
         by=by,
         rows=tuple(
-            BillRow(key=key, device_nanos=DeviceNanos(nanos[key]), nano_usd=NanoUSD(cost[key]))
+            BillRow(
+                key=key,
+                device_nanos=DeviceNanos(nanos[key]),
+                nano_usd=NanoUSD(cost[key]),
+                price=NanoUSD(price[key]),
+            )
             for key in nanos
         ),
         intervals=1 if lines else 0,
@@ -280,4 +287,5 @@ def _bill(by: tuple[Dimension, ...], lines: Sequence[Charged]) -> Bill:
         ended=Micros(STARTED + 1_000_000) if lines else None,
         device_nanos=DeviceNanos(sum(nanos.values())),
         nano_usd=NanoUSD(sum(cost.values())),
+        price=NanoUSD(sum(price.values())),
     )

@@ -1,9 +1,6 @@
 """Re-rating a past period: what an interval costs at another price, line by line."""
 
-import heapq
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from meted.domain.pool import Price
 from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros, NanoUSD
@@ -48,61 +45,30 @@ def spread(total: NanoUSD, nanos: Sequence[int], price: Price) -> list[NanoUSD]:
     return [NanoUSD(part) for part in floors]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rerate:
-    """Intervals that start in [started, ended) were re-rated by the price book as of `at`."""
+class PastPrices:
+    """What the price book said at earlier moments about prices."""
 
-    id: int
-    at: Micros
-    started: Micros
-    ended: Micros
-
-
-class Coverage:
-    """Which re-rating of an interval was the last one, and at which price."""
-
-    def __init__(self, rerates: Iterable[Rerate], book: PriceBook, device_kind: str) -> None:
+    def __init__(self, book: PriceBook, device_kind: str) -> None:
         self._book = book
         self._kind = device_kind
         self._books: dict[Micros, PriceBook] = {}
-        self._moments, self._last = _segments(rerates)
 
-    def last(self, started: Micros) -> Rerate | None:
-        """The last re-rating of an interval that started then."""
-        index = bisect_right(self._moments, started)
-        return self._last[index - 1] if index else None
+    def price(self, moment: Micros, *, as_of: Micros) -> Price:
+        """The price at a moment by what was recorded until `as_of`.
 
-    def price(self, started: Micros) -> Price | None:
-        """The price that the last re-rating gave to an interval; None where there was none.
-
-        Raises ValueError if the book had no price then.
+        Raises ValueError if the book had none.
         """
-        rerate = self.last(started)
-        if rerate is None:
-            return None
-        return self._as_of(rerate.at).at(self._kind, started)
-
-    def _as_of(self, at: Micros) -> PriceBook:
-        book = self._books.get(at)
+        book = self._books.get(as_of)
         if book is None:
-            known = tuple(one for one in self._book.versions if one.recorded <= at)
-            book = self._books[at] = PriceBook(versions=known)
-        return book
+            known = tuple(one for one in self._book.versions if one.recorded <= as_of)
+            book = self._books[as_of] = PriceBook(versions=known)
+        return book.at(self._kind, moment)
 
 
-def _segments(rerates: Iterable[Rerate]) -> tuple[list[Micros], list[Rerate | None]]:
-    """Moments at which the last re-rating changes, and which one it is from each on."""
-    begins = sorted(rerates, key=lambda one: one.started)
-    moments = sorted({moment for one in begins for moment in (one.started, one.ended)})
-    open_ones: list[tuple[int, Micros, Rerate]] = []
-    last: list[Rerate | None] = []
-    index = 0
-    for moment in moments:
-        while index < len(begins) and begins[index].started <= moment:
-            one = begins[index]
-            heapq.heappush(open_ones, (-one.id, one.ended, one))
-            index += 1
-        while open_ones and open_ones[0][1] <= moment:
-            heapq.heappop(open_ones)
-        last.append(open_ones[0][2] if open_ones else None)
-    return moments, last
+def price_again(charged: NanoUSD, *, by_old_rates: NanoUSD, by_new_rates: NanoUSD) -> NanoUSD:
+    """What a posting is charged once rates were changed for its time.
+
+    What was not charged by its rates (waived, because the request failed or its money was gone)
+    stays as it was.
+    """
+    return by_new_rates if charged == by_old_rates else charged

@@ -2,8 +2,11 @@
 
 from meted.live.books.billing import Bill, BillRow, Dimension, bill
 from meted.live.books.checking import CheckReport, check
+from meted.live.books.folding import Folded, compact
 from meted.live.books.laws import Law
 from meted.live.books.opening import Target
+from meted.live.books.repricing import rerate_prices
+from meted.live.books.rerating import Rerated, rerate_costs
 from meted.live.books.sharing import Sharing
 
 __all__ = [
@@ -11,9 +14,14 @@ __all__ = [
     "BillRow",
     "CheckReport",
     "Dimension",
+    "Folded",
     "Law",
+    "Rerated",
     "Sharing",
     "Target",
     "bill",
     "check",
+    "compact",
+    "rerate_costs",
+    "rerate_prices",
 ]

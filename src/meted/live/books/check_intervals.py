@@ -9,7 +9,7 @@ from meted.domain.units import NANOS_PER_MICRO, Micros, NanoUSD
 from meted.ledger.price_book import PriceBook
 from meted.ledger.rerate import interval_amount
 from meted.live.books.laws import Law, LawBook
-from meted.live.books.rerates import coverage
+from meted.live.books.rerates import Corrections
 from meted.live.stores.database import Statements, whole
 
 TIME = "an interval's lines sum to its devices x time"
@@ -47,14 +47,8 @@ class IntervalCheck:
         self._names: dict[int, str] = {
             number: str(name) for number, name in db.rows("SELECT id, name FROM sessions")
         }
-        self._coverage = coverage(db, book)
-        self._corrected = {
-            (session, number): whole(total)
-            for session, number, total in db.rows(
-                f"SELECT session, number, {db.exact_sum('amount')} FROM corrections"
-                " GROUP BY session, number"
-            )
-        }
+        self._corrections = Corrections(db, book)
+        self._unmatched = set(self._corrections.by_interval)
         self._laws = LawBook(ORDER, TIME, MONEY, RERATED)
 
     @property
@@ -73,11 +67,12 @@ class IntervalCheck:
                 last = None
             self._take(unit, last)
             last = unit
-        for (session, number), total in self._corrected.items():
+        for session, number in sorted(self._unmatched):
+            amount = self._corrections.by_interval[session, number].amount
             self._laws.hold(
                 RERATED,
                 broken=f"interval {number} of session {self._names.get(session)} is not there, but "
-                f"has corrections of {total} nano-USD",
+                f"has corrections of {amount} nano-USD",
             )
 
     def _take(self, unit: _Unit, last: _Unit | None) -> None:
@@ -112,24 +107,24 @@ class IntervalCheck:
         self._take_corrections(unit)
 
     def _take_corrections(self, unit: _Unit) -> None:
-        corrections = self._corrected.pop((unit.session, unit.first), 0)
-        try:
-            price = self._coverage.price(Micros(unit.started))
-        except ValueError as error:
-            self._laws.hold(
-                RERATED, broken=f"{self._where(unit)} was re-rated without a price: {error}"
-            )
+        place = (unit.session, unit.first)
+        if place not in self._unmatched:
             return
-        if price is None and not corrections:
+        self._unmatched.remove(place)
+        try:
+            price = self._corrections.price(*place, unit.started)
+        except ValueError as error:
+            broken = f"{self._where(unit)} was re-rated without a price: {error}"
+            self._laws.hold(RERATED, broken=broken)
             return
         self._hold(
             RERATED,
             unit,
             (
                 "has lines and corrections of (nano-USD)",
-                unit.lines_amount + corrections,
-                "its cost at the last price that it was given is",
-                unit.amount if price is None else _owed(unit, price),
+                unit.lines_amount + self._corrections.by_interval[place].amount,
+                "its cost at the price to which it was re-rated is",
+                _owed(unit, price),
             ),
         )
 

@@ -14,15 +14,15 @@ CHARGED = "a job is charged for no more time than its lines hold, and nothing is
 # One sort of both tables instead of a join, so that it needs no index on the lines.
 _GROUPS = f"""
     SELECT id, account, max(session), max(arrived), max(ended), sum(told_nanos), sum(told_cost),
-        sum(nanos), sum(amount), max(of_request)
+        sum(nanos), sum(amount), max(of_request), max(line_session)
     FROM (
         SELECT id, account, session, arrived, ended, device_nanos AS told_nanos, cost AS told_cost,
-            0 AS nanos, 0 AS amount, 0 AS of_request
+            0 AS nanos, 0 AS amount, 0 AS of_request, null AS line_session
         FROM requests
         UNION ALL
         SELECT request, account, null, null, null, 0, 0, device_nanos, amount,
             CASE WHEN account IN (SELECT id FROM accounts WHERE kind = '{Kind.REQUEST}')
-                THEN 1 ELSE 0 END
+                THEN 1 ELSE 0 END, session
         FROM lines WHERE request IS NOT NULL
     ) AS both_sides
     GROUP BY id, account
@@ -39,6 +39,9 @@ class RequestCheck:
         self.requests, self.folded, self.waiting = _counts(db)
         self._laws = LawBook(TOLD, ELSEWHERE, FOLDED)
         self._differ: dict[int, list[int]] = {}
+        self._resolved = {
+            session for (session,) in db.rows("SELECT id FROM sessions WHERE resolved <> 0")
+        }
 
     @property
     def laws(self) -> tuple[Law, ...]:
@@ -58,7 +61,7 @@ class RequestCheck:
             self._folded()
 
     def _told_otherwise(self, row: Row, settled: "Settled") -> None:
-        request, account, session, arrived, ended, told_nanos, told_cost, nanos, amount, _ = row
+        request, account, session, arrived, ended, told_nanos, told_cost, nanos, amount, *_ = row
         if settled.is_partly_folded(session, arrived):
             # Its first lines are in an hour that has no names any more; `_folded` counts them.
             return
@@ -74,7 +77,8 @@ class RequestCheck:
 
     def _not_told(self, row: Row) -> None:
         """Lines of a request on an account that is not where it ended, or before it ended."""
-        request, account, nanos, amount, of_request = row[0], row[1], row[7], row[8], row[9]
+        request, account, nanos, amount = row[0], row[1], row[7], row[8]
+        of_request, session = row[9], row[10]
         if not of_request:
             return
         if self._db.rows("SELECT 1 FROM requests WHERE id = ?", request):
@@ -83,6 +87,9 @@ class RequestCheck:
                 broken=f"request {request} ended, but {nanos} ns and {amount} nano-USD of it are "
                 f"left on account {account}",
             )
+            return
+        if session in self._resolved:
+            # It never ended, and a crash moved all it had to `lost`: the rest of it is folded.
             return
         self._differs(account, -nanos, -amount)
 

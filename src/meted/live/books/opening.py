@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from meted.live.store import StoreError
 from meted.live.stores.database import Database
 from meted.live.stores.sqlite import SqliteDatabase
 
@@ -19,7 +20,8 @@ ADDRESSES = ("postgresql://", "postgres://")
 def opened(target: Target, *, write: bool = False) -> Generator[Database]:
     """The database of a target, closed at the end if it was opened here.
 
-    Without `write` nothing is created or migrated. Raises StoreError if there are no books.
+    Nothing is created, and without `write` nothing is migrated.
+    Raises StoreError if there are no books.
     """
     if not isinstance(target, Path | str):
         yield target
@@ -33,4 +35,7 @@ def _open(target: Path | str, *, read_only: bool) -> Database:
         # Its driver is an optional library, which SQLite's users need not have.
         postgres: Any = import_module("meted.live.stores.postgres")
         return postgres.PostgresDatabase(target, read_only=read_only)
-    return SqliteDatabase(Path(target), read_only=read_only)
+    path = Path(target)
+    if not path.exists():
+        raise StoreError(f"there are no books at {path} yet; `meted up` begins them")
+    return SqliteDatabase(path, read_only=read_only)

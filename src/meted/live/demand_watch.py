@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 from meted.domain.allocation import DeploymentDemand, Harvest
 from meted.domain.deployment import Deployment
-from meted.domain.units import Micros
+from meted.domain.step import TokenWork
+from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros
 from meted.live.doors import Usage
-from meted.live.wire import Share
 from meted.predict.arrivals import ArrivalForecast
 from meted.predict.serving import PRIOR_SLOWDOWN, Load, Slowdown, predict_serving, utilisation
-from meted.predict.step_time import StepCost, StepTimeFit, StepWork, step_micros, work_of
+from meted.predict.step_time import (
+    DEVICE_PRIOR,
+    StepCost,
+    StepTimeFit,
+    StepWork,
+    step_micros,
+    work_of,
+)
 
 FORGET = 0.05
 """Weight of the newest request in the running means of prompt and answer length."""
@@ -34,6 +41,7 @@ class DemandWatch:
         self._tokens = 0
         self._tokens_per_second = 0.0
         self._steps = StepTimeFit()
+        self._device = StepTimeFit(prior=DEVICE_PRIOR)
         self._slowdown: dict[Harvest, tuple[float, int]] = {}
         self._last_departure: Micros | None = None
         self._seen_requests = False
@@ -45,16 +53,31 @@ class DemandWatch:
 
     @property
     def cost(self) -> StepCost:
-        """The fitted cost of a step: it splits device time and predicts latencies."""
+        """The fitted wall time of a step: it predicts latencies."""
         return self._steps.cost
+
+    @property
+    def device_cost(self) -> StepCost:
+        """The fitted device time of a step: it splits what the replica's clock says.
+
+        Apart from the wall time, which other processes and the operating system lengthen.
+        """
+        return self._device.cost
 
     def arrived(self) -> None:
         """One request came."""
         self._arrivals += 1
 
-    def stepped(self, shares: Sequence[Share], duration_us: int) -> None:
+    def stepped(
+        self,
+        shares: Sequence[TokenWork],
+        duration_us: int,
+        device_nanos: DeviceNanos | None = None,
+    ) -> None:
         """One engine step was measured, beside whatever training did meanwhile."""
         work = work_of(shares)
+        if device_nanos is not None:
+            self._device.observe(work, device_nanos / NANOS_PER_MICRO)
         if self.harvest in (Harvest.NONE, Harvest.GAPS) or self._steps.samples < 32:
             self._steps.observe(work, duration_us)
         self._watch_slowdown(work, duration_us)

@@ -435,6 +435,24 @@ async def test_no_number_makes_a_door_fail(
         assert limit is None or 1 <= limit < 2**31
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b'{"model": 7, "m\xffessages": 1}',
+        b'{"model": 7, "a": "\xed\xa0\x80"}',
+        b'{"model": "words", "temperature": 1' + b"0" * 400 + b"}",
+        b'{"model": [' * 900 + b"1" + b"]}" * 900,
+    ],
+)
+async def test_a_wrong_field_in_a_body_that_cannot_be_shown_is_still_a_400(
+    app: Gateway, broken: bytes
+) -> None:
+    for path in (CHAT, "/v1/completions", "/v1/embeddings"):
+        answer = await ask(app, "POST", path, body=broken)
+        assert answer.status == 400
+        assert json.loads(answer.body)["error"]["type"] == "invalid_request_error"
+
+
 async def test_a_huge_max_tokens_is_refused_by_name(app: Gateway) -> None:
     for huge in (2**31, 2**63, 10**400):
         body = json.dumps(HI | {"max_tokens": huge}).encode()

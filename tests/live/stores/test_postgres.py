@@ -2,7 +2,6 @@
 
 from meted.live.stores import open_store
 from meted.testing.check_store import check_store
-from meted.testing.postgres import PostgresServer
 
 
 def test_postgres_is_a_store(postgres_dsn: str) -> None:

@@ -74,7 +74,7 @@ class PostgresDatabase:
             except _ContendedError as error:
                 if attempt == TRIES:
                     raise StoreDownError(
-                        f"{self.name}: {error.__cause__}, {TRIES} times; too many others write there"
+                        f"{self.name}: {error.__cause__}, {TRIES} times; too many write there"
                     ) from error
                 time.sleep(random.uniform(0, LONGEST_PAUSE_S))
         raise AssertionError("unreachable")

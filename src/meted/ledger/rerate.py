@@ -54,13 +54,13 @@ class PastPrices:
         self._books: dict[Micros, PriceBook] = {}
 
     def price(self, moment: Micros, *, as_of: Micros) -> Price:
-        """The price at a moment by what was recorded until `as_of`.
+        """The price at a moment by what was recorded before `as_of`.
 
         Raises ValueError if the book had none.
         """
         book = self._books.get(as_of)
         if book is None:
-            known = tuple(one for one in self._book.versions if one.recorded <= as_of)
+            known = tuple(one for one in self._book.versions if one.recorded < as_of)
             book = self._books[as_of] = PriceBook(versions=known)
         return book.at(self._kind, moment)
 

@@ -2,18 +2,14 @@
 
 import contextlib
 from collections.abc import Generator
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from meted.live.store import StoreError
+from meted.live.stores import POSTGRES_SCHEMES, open_database
 from meted.live.stores.database import Database
-from meted.live.stores.sqlite import SqliteDatabase
 
 Target = Path | str | Database
 """Where the books are."""
-
-ADDRESSES = ("postgresql://", "postgres://")
 
 
 @contextlib.contextmanager
@@ -31,11 +27,6 @@ def opened(target: Target, *, write: bool = False) -> Generator[Database]:
 
 
 def _open(target: Path | str, *, read_only: bool) -> Database:
-    if isinstance(target, str) and target.startswith(ADDRESSES):
-        # Its driver is an optional library, which SQLite's users need not have.
-        postgres: Any = import_module("meted.live.stores.postgres")
-        return postgres.PostgresDatabase(target, read_only=read_only)
-    path = Path(target)
-    if not path.exists():
-        raise StoreError(f"there are no books at {path} yet; `meted up` begins them")
-    return SqliteDatabase(path, read_only=read_only)
+    if not str(target).startswith(POSTGRES_SCHEMES) and not Path(target).exists():
+        raise StoreError(f"there are no books at {target} yet; `meted up` begins them")
+    return open_database(target, read_only=read_only)

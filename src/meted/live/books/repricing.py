@@ -9,7 +9,7 @@ from meted.ledger.rates import RateBook, Rates, price_of_request, price_of_train
 from meted.ledger.rerate import price_again
 from meted.live.books.cells import HOUR_US, Scope
 from meted.live.books.opening import Target, opened
-from meted.live.books.rerating import Rerated, enter_rerate, hours_of, not_before, within_hour
+from meted.live.books.rerating import Rerated, after_all, enter_rerate, hours_of, within_hour
 from meted.live.pricing import Pricing
 from meted.live.store import StoreError
 from meted.live.stores.database import Statements, whole
@@ -28,7 +28,7 @@ def rerate_prices(
     scope = Scope(from_us=from_us, to_us=to_us)
     with opened(target, write=True) as database:
         book = Terms(database).rate_book()
-        at = not_before(now, [one.recorded for one in book.versions])
+        at = after_all(now, (one.recorded for one in book.versions))
         database.read(lambda db: _refuse_folded(db, scope))
         rates = _RatesThenAndNow(book)
         costs = database.read(_corrected_costs)

@@ -1,7 +1,7 @@
 """Re-rating a past period: corrections beside what is there, an hour a transaction, never edits."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from meted.domain.pool import Price
@@ -54,7 +54,7 @@ def rerate_costs(
     scope = Scope(from_us=from_us, to_us=to_us)
     with opened(target, write=True) as database:
         book = Terms(database).price_book()
-        at = not_before(now, [one.recorded for one in book.versions])
+        at = after_all(now, (one.recorded for one in book.versions))
         database.read(lambda db: refuse_cut(db, scope))
         total = Rerated()
         for hour in database.read(lambda db: hours_of(db, scope, "intervals", "started", "hours")):
@@ -83,9 +83,16 @@ def refuse_cut(db: Statements, scope: Scope) -> None:
         )
 
 
-def not_before(now: Micros, recorded: list[Micros]) -> Micros:
-    """Now, or when a version was recorded last where the clock was set back since."""
-    return max([now, *recorded])
+def after_all(now: Micros, recorded: Iterable[Micros]) -> Micros:
+    """Now, at which every version of a book is known. Raises StoreError where the clock is behind
+    one of them: later nobody could tell which of them a re-rating knew."""
+    last = max(recorded, default=Micros(0))
+    if now <= last:
+        raise StoreError(
+            f"it is {now} by this machine's clock, but the book was last written at {last}; set "
+            "the clock right, or wait"
+        )
+    return now
 
 
 def within_hour(scope: Scope, hour: int) -> Scope:

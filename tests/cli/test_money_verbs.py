@@ -1,6 +1,8 @@
 """Keys, budgets and the audit log straight in the books, without a house."""
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from click.testing import Result
 
 from meted.live.home import find_home
 from meted.live.stores import open_store
+from meted.testing.house import RealHouse
 
 Ask = Callable[..., Result]
 
@@ -145,5 +148,103 @@ def test_every_change_is_in_the_audit_log_once_and_no_secret(ask: Ask) -> None:
     assert len(shown(ask("audit", "--limit", "2", "--json"))) == 2
 
 
+def test_books_elsewhere_are_changed_where_they_are(ask: Ask, tmp_path: Path) -> None:
+    home = find_home(tmp_path / "home")
+    home.prepare()
+    home.use_store(str(tmp_path / "elsewhere.sqlite"))
+    made = shown(ask("keys", "create", "--tenant", "acme", "--json"))
+    assert not home.books.exists()
+    store = open_store(tmp_path / "elsewhere.sqlite", house=home.house_id())
+    try:
+        assert store.find_key(made["secret"]) is not None
+    finally:
+        store.close()
+
+
 def test_an_empty_audit_log_says_so(ask: Ask) -> None:
     assert "nothing was changed yet" in ask("audit").stdout
+
+
+# With a house that runs.
+
+
+def answer(url: str, secret: str, path: str = "/v1/models", body: dict | None = None):
+    request = urllib.request.Request(
+        f"{url}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {secret}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return reply.status, json.loads(reply.read()), reply.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read()), error.headers
+
+
+@pytest.fixture
+def at_house(house: RealHouse, run) -> Ask:
+    return lambda *arguments: run(*arguments, env={"METED_HOME": str(house.home)})
+
+
+def test_a_running_house_obeys_rotation_and_revocation_at_once(
+    at_house: Ask, house: RealHouse
+) -> None:
+    made = shown(at_house("keys", "create", "--tenant", "hooli", "--json"))
+    assert answer(house.url, made["secret"])[0] == 200
+    rotated = shown(at_house("keys", "rotate", made["id"], "--json"))
+    assert answer(house.url, made["secret"])[0] == 401
+    assert answer(house.url, rotated["secret"])[0] == 200
+    assert at_house("keys", "revoke", made["id"]).exit_code == 0
+    assert answer(house.url, rotated["secret"])[0] == 401
+
+
+def test_a_running_house_obeys_a_budget_and_limits_at_once(at_house: Ask, house: RealHouse) -> None:
+    ask = {"model": "words", "prompt": "one two three", "max_tokens": 4}
+    made = shown(
+        at_house("keys", "create", "--tenant", "initech", "--requests-per-minute", "50", "--json")
+    )
+    status, body, headers = answer(house.url, made["secret"], "/v1/completions", ask)
+    assert status == 200
+    assert headers["x-ratelimit-remaining-requests"] == "49"
+    assert headers["x-meted-price-usd"] == body["usage"]["meted_price_usd"]
+    assert (
+        at_house("budgets", "set", "nothing", "--tenant", "initech", "--limit", "0").exit_code == 0
+    )
+    status, body, headers = answer(house.url, made["secret"], "/v1/completions", ask)
+    assert (status, headers["x-meted-budget"]) == (402, "nothing")
+    assert body["error"]["limit_usd"] == "0.000000000"
+    own = answer(house.url, made["secret"], "/meted/v1/budgets")[1]
+    assert [row["name"] for row in own] == ["nothing"]
+    assert [row["tenant"] for row in answer(house.url, made["secret"], "/meted/v1/keys")[1]] == [
+        "initech"
+    ]
+    assert "nothing" in at_house("budgets").stdout
+    assert at_house("budgets", "remove", "nothing").exit_code == 0
+    assert answer(house.url, made["secret"], "/v1/completions", ask)[0] == 200
+
+
+def test_what_admins_do_at_the_doors_is_in_the_log_of_the_cli(
+    at_house: Ask, house: RealHouse
+) -> None:
+    house.admin("budgets/logged", "PUT", {"tenant": "x", "period": "day", "limit_usd": "1"})
+    house.admin("budgets/logged", "DELETE")
+    entries = [one for one in shown(at_house("audit", "--json")) if one["subject"] == "logged"]
+    assert [entry["action"] for entry in entries] == ["budget.remove", "budget.save"]
+    assert all(entry["actor"].startswith("key-") for entry in entries)
+
+
+def test_no_secret_is_in_the_houses_log(at_house: Ask, house: RealHouse) -> None:
+    made = shown(at_house("keys", "create", "--tenant", "secretive", "--json"))
+    for secret in (made["secret"], made["secret"][:-1], house.key):
+        for path in ("/v1/models", "/meted/v1/status", "/v1/nothing"):
+            answer(house.url, secret, path)
+        answer(house.url, secret, "/v1/completions", {"model": secret, "prompt": "x"})
+    admin = (house.home / "admin.key").read_text().strip()
+    log = (house.home / "up.log").read_text()
+    for file in (house.home / "logs").rglob("*.log"):
+        log += file.read_text(errors="replace")
+    for secret in (made["secret"], house.key):
+        assert secret not in log
+    # The house prints its page's address, with the admin's key in the fragment, to its own user.
+    assert log.count(admin) <= 1

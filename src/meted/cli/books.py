@@ -21,7 +21,7 @@ from meted.live.stores import open_store
 def open_books(home: Home) -> Generator[Store]:
     """The store of a home, whether its house runs or not."""
     home.prepare()
-    with closing(open_store(home.books, house=home.house_id())) as store:
+    with closing(open_store(home.store(), house=home.house_id())) as store:
         yield store
 
 

@@ -144,6 +144,12 @@ class StatusAnswer(msgspec.Struct):
     status: str
 
 
+class RefreshedAnswer(msgspec.Struct):
+    """Keys, budgets, prices and rates are what the store has now."""
+
+    refreshed: Literal[True]
+
+
 class DeploymentRow(msgspec.Struct):
     """What clients can ask for."""
 

@@ -236,7 +236,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     _operation(
         *("POST", "/meted/v1/refresh", "Read keys, budgets, prices and rates again", "admin"),
-        *(answers.StatusAnswer,),
+        *(answers.RefreshedAnswer,),
         errors=(503,),
     ),
 )

@@ -115,7 +115,7 @@ class FakeMoney(HouseMoney):
 
     async def refresh(self) -> dict[str, Any]:
         await self._reread()
-        return {"status": "refreshed"}
+        return {"refreshed": True}
 
     # Budgets in memory.
 

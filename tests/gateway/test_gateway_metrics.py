@@ -5,6 +5,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from meted.domain.budget import Budget, Period
+from meted.domain.units import BudgetName, NanoUSD, TenantName
 from meted.gateway.metrics import FINISHES_PER_READ, TIMES, Histogram
 
 HI = {"model": "words", "messages": [{"role": "user", "content": "one two three"}]}
@@ -79,3 +81,27 @@ async def test_health_and_version_need_no_key(url, doors):
         doors.request_shutdown()
         async with client.get("/health") as response:
             assert response.status == 503
+
+
+@pytest.mark.parametrize("accept", ["text/plain", OPEN])
+async def test_budgets_are_told_under_their_names(client, doors, accept):
+    for name, limit in (("cap", 130), ("Größe", 10**9)):
+        doors.money.save_budget(
+            Budget(
+                name=BudgetName(name),
+                tenant=TenantName("acme"),
+                period=Period.MONTH,
+                limit=NanoUSD(limit),
+            )
+        )
+    for status in (200, 200, 402):
+        async with client.post("/v1/chat/completions", json=HI) as response:
+            assert response.status == status
+    rows = await samples(client, accept)
+    cap = (("budget", "cap"),)
+    assert rows["meted_budget_limit_usd", cap] == 130e-9
+    assert rows["meted_budget_spent_usd", cap] == 120e-9
+    assert rows["meted_budget_reserved_usd", cap] == 0
+    assert rows["meted_budget_refusals_total", cap] == 1
+    assert rows["meted_budget_alerts_total", cap] == 2
+    assert rows["meted_budget_limit_usd", (("budget", "Größe"),)] == 1

@@ -88,7 +88,7 @@ def bill(
     as_json: bool,
 ) -> None:
     """Show what was used, what it cost and what was charged, from the closed intervals."""
-    where = target or home.books
+    where = target or home.store()
     if check:
         if by or from_us is not None or to_us is not None or as_csv or tenant or shared:
             raise click.UsageError("--check looks at all the books; give it alone or with --json")

@@ -7,11 +7,14 @@ from meted.cli.audit import audit
 from meted.cli.bill import bill
 from meted.cli.budgets import budgets
 from meted.cli.common import Verbs, examples
+from meted.cli.compact import books
 from meted.cli.deploy import deploy
 from meted.cli.down import down
 from meted.cli.jobs import jobs
 from meted.cli.keys import keys
 from meted.cli.models import models
+from meted.cli.prices import prices
+from meted.cli.rates import rates
 from meted.cli.status import status
 from meted.cli.train import train
 from meted.cli.undeploy import undeploy
@@ -29,7 +32,10 @@ VERBS = (
     jobs,
     keys,
     budgets,
+    prices,
+    rates,
     bill,
+    books,
     audit,
     version,
 )

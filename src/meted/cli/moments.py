@@ -75,3 +75,8 @@ class Month(click.ParamType[tuple[Micros, Micros]]):
 
 def _micros(year: int, month: int) -> Micros:
     return Micros(int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * MICROS_PER_SECOND)
+
+
+def shown_moment(at: Micros) -> str:
+    """A moment for people, in UTC."""
+    return datetime.fromtimestamp(at // MICROS_PER_SECOND, UTC).strftime("%Y-%m-%d %H:%MZ")

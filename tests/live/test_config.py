@@ -25,7 +25,11 @@ def test_example_is_the_default_configuration() -> None:
 def test_example_shows_every_key() -> None:
     """A key that the example leaves out, or only comments out, is still named in it."""
     text = EXAMPLE.read_text()
-    for key in ("cores", "path", "engine", "threads", "parameters", "max_queue", "flush_ms"):
+    for key in (
+        *("cores", "path", "engine", "threads", "parameters", "max_queue", "flush_ms"),
+        *("store", "acknowledge", "when_down", "spool_mib", "fold_after_days"),
+        *("body_timeout_s", "webhook", "weights"),
+    ):
         assert f"{key}:" in text
 
 
@@ -93,6 +97,20 @@ def test_policy_gets_its_parameters() -> None:
         ({"deployments": [{"checkpoint": "c"}]}, ["name"]),
         ({"deployments": [{"name": "a"}, {"name": "a"}]}, ["'a' twice"]),
         ({"deployments": [{"name": "a", "replicas": 0}]}, ["deployments[0].replicas is 0"]),
+        (
+            {"books": {"acknowledge": "later"}},
+            ["books.acknowledge is 'later'", "durable or at-once"],
+        ),
+        ({"books": {"when_down": "ajar"}}, ["books.when_down is 'ajar'", "closed or open"]),
+        ({"books": {"spool_mib": 0}}, ["books.spool_mib is 0", "1 to 1048576"]),
+        ({"books": {"spool_mib": 1.5}}, ["books.spool_mib", "int"]),
+        ({"books": {"fold_after_days": 0}}, ["books.fold_after_days is 0", "1 to 36500"]),
+        ({"books": {"store": "mysql://db/meted"}}, ["books.store", "mysql://", "postgresql://"]),
+        ({"books": {"spool": 64}}, ["books.spool", "64", "'spool_mib'"]),
+        ({"server": {"body_timeout_s": 0}}, ["server.body_timeout_s is 0", "0.1 to 3600"]),
+        ({"budgets": {"webhook": "ftp://x"}}, ["budgets.webhook is 'ftp://x'", "https"]),
+        ({"fairness": {"weights": {"acme": 0}}}, ["fairness.weights.acme is 0", "1 to 1000000"]),
+        ({"fairness": {"weights": {"acme": "2"}}}, ["fairness.weights", "int"]),
         ([1], ["object"]),
     ],
 )
@@ -101,6 +119,38 @@ def test_error_names_the_key_and_the_way_out(content: Any, words: list[str]) -> 
         parse(content)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_books_fail_closed_unless_told_otherwise() -> None:
+    closed = load_config().books
+    assert (closed.spool_mib, closed.acknowledge_durably) == (0, True)
+    opened = parse({"books": {"when_down": "open", "acknowledge": "at-once"}}).books
+    assert (opened.spool_mib, opened.acknowledge_durably) == (64, False)
+    assert parse({"books": {"when_down": "closed", "spool_mib": 9}}).books.spool_mib == 0
+    assert parse({"books": {"when_down": "open", "spool_mib": 9}}).books.spool_mib == 9
+
+
+def test_store_is_a_file_beside_the_configuration_or_an_address_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_config().books.store is None
+    assert parse({"books": {"store": "books/b.sqlite"}}).books.store == "/srv/books/b.sqlite"
+    monkeypatch.setenv("BOOKS_PASSWORD", "s3cret")
+    address = "postgresql://meted:${BOOKS_PASSWORD}@db/meted"
+    assert parse({"books": {"store": address}}).books.store == "postgresql://meted:s3cret@db/meted"
+
+
+def test_tenants_have_weights_and_alerts_an_address() -> None:
+    config = parse(
+        {
+            "fairness": {"weights": {"acme": 3}},
+            "budgets": {"webhook": "https://example.com/alerts"},
+            "server": {"body_timeout_s": 2.5},
+        }
+    )
+    assert config.tenant_weights == {"acme": 3}
+    assert config.alert_webhook == "https://example.com/alerts"
+    assert config.server.body_timeout_s == 2.5
 
 
 def test_file_errors_name_the_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from meted.domain.deployment import Deployment, Task
 from meted.gateway.app import create_app
 from meted.gateway.server import server_config
 from meted.live.checkpoints import CheckpointError
-from meted.live.config import Config
+from meted.live.config import MIB, Config
 from meted.live.doors import HouseError
 from meted.live.home import Home, RunningHouse
 from meted.live.house import House, HouseSettings
@@ -23,6 +23,7 @@ from meted.live.house_doors import HouseDoors
 from meted.live.importing import import_checkpoint
 from meted.live.local_host import LocalHost
 from meted.live.stores import open_store
+from meted.live.stores.spool import SpoolingStore, books_name
 
 Say = Callable[[str], None]
 
@@ -51,7 +52,14 @@ async def run_house(*, config: Config, home: Home, say: Say, when_up: Callable[[
         os.sched_setaffinity(0, config.pool.indices)
     books, house_id = home.use_store(config.books.store), home.house_id()
     with (
-        contextlib.closing(open_store(books, house=house_id)) as store,
+        contextlib.closing(
+            SpoolingStore(
+                open_store(books, house=house_id),
+                home.folder / "spool",
+                most_bytes=config.books.spool_mib * MIB,
+                books=books_name(books),
+            )
+        ) as store,
         contextlib.closing(open_store(books, house=house_id)) as key_store,
     ):
         home.ensure_admin_key(store)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -158,8 +158,8 @@ class _BooksFile(_File):
     store: str | None = None
     interval_s: float = 2.0
     flush_ms: int = 250
-    acknowledge: Literal["durable", "at-once"] = "durable"
-    when_down: Literal["closed", "open"] = "closed"
+    acknowledge: str = "durable"
+    when_down: str = "closed"
     spool_mib: int = 64
     fold_after_days: int | None = None
 
@@ -334,6 +334,8 @@ def _check_ranges(file: _ConfigFile) -> None:
     _within("server.max_body_bytes", file.server.max_body_bytes, 1024, 1024 * MIB)
     _within("books.interval_s", file.books.interval_s, 0.1, 3600)
     _within("books.flush_ms", file.books.flush_ms, 10, 60_000)
+    _one_of("books.acknowledge", file.books.acknowledge, ("durable", "at-once"))
+    _one_of("books.when_down", file.books.when_down, ("closed", "open"))
     _within("books.spool_mib", file.books.spool_mib, 1, 1024 * 1024)
     if file.books.fold_after_days is not None:
         _within("books.fold_after_days", file.books.fold_after_days, 1, 36_500)
@@ -375,6 +377,11 @@ def _books_store(store: str | None, folder: Path) -> str | None:
 def _within(key: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{key} is {value}, expected {low} to {high}")
+
+
+def _one_of(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key} is {value!r}, expected {' or '.join(choices)}")
 
 
 def _check_keys(value: object, expected: Any, at: str) -> None:

@@ -199,15 +199,24 @@ def check_windows_begin_anew(make_store: "MakeStore") -> None:
         today = window_of(made, Micros(_START + 86_400 * MICROS * 400))
         assert today.ends is not None
         tomorrow = window_of(made, today.ends)
+        early = [charge_row(940 + one, 1, at=at) for one, at in enumerate(_edges(today))]
+        store.write(Batch(session=SESSION, charges=tuple(early)))
         for window in (today, tomorrow):
             store.lease([wish(window, 60)], now=window.starts, until=Micros(2**62))
         last = charge_row(950, 9, at=today.ends - 1, windows=(today,))
         first = charge_row(951, 4, at=today.ends, windows=(tomorrow,))
         store.write(Batch(session=SESSION, charges=(last, first)))
-        spent = [one.spent for one in store.standings(now=Micros(today.ends - 1))]
-        assert spent == [9]
-        assert [one.spent for one in store.standings(now=today.ends)] == [4]
+        (standing,) = store.standings(now=Micros(today.ends - 1))
+        assert (standing.spent, standing.all_spent) == (9, 11)
+        (standing,) = store.standings(now=today.ends)
+        assert (standing.spent, standing.all_spent) == (4, 5)
         _end(store, "daily")
+
+
+def _edges(window: Window) -> list[int]:
+    """Just before it, its first moment, its last one, just after it."""
+    assert window.ends is not None
+    return [window.starts - 1, window.starts, window.ends - 1, window.ends]
 
 
 def check_soft_budget_only_counts(make_store: "MakeStore") -> None:

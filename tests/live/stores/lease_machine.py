@@ -27,7 +27,7 @@ from meted.testing.store_rows import request_row
 HOUR = 3_600_000_000
 LIFE = 2 * HOUR
 SCOPES = (None, DeploymentName("a"), DeploymentName("b"))
-MONEY = st.integers(min_value=0, max_value=60)
+MONEY = st.integers(min_value=0, max_value=40)
 
 _runs = itertools.count(1)
 _clock = itertools.count(1_800_000_000_000_000, 10_000 * HOUR)
@@ -73,8 +73,8 @@ class LeaseMachine(RuleBasedStateMachine):
 
     target: Callable[[], str]
 
-    @initialize(houses=st.integers(min_value=1, max_value=3))
-    def begin(self, houses: int) -> None:
+    @initialize(houses=st.sampled_from([1, 2, 2, 3]), hard=st.booleans())
+    def begin(self, houses: int, hard: bool) -> None:
         run = next(_runs)
         self.database: Database = open_database(self.target())
         self.tenant = TenantName(f"tenant-{run}")
@@ -90,9 +90,13 @@ class LeaseMachine(RuleBasedStateMachine):
         self.batches: list[tuple[str, Batch]] = []
         self.run = run
         self.numbers = itertools.count()
+        for period in (Period.TOTAL, Period.DAY):
+            self._make_budget(period.value, period=period, limit=100, hard=hard)
+            hard = True
 
     # Budgets.
 
+    @precondition(lambda self: len(self.budgets) < 3)
     @rule(
         scope=st.sampled_from(SCOPES),
         period=st.sampled_from([Period.DAY, Period.TOTAL]),
@@ -108,19 +112,29 @@ class LeaseMachine(RuleBasedStateMachine):
         hard: bool,
         data: st.DataObject,
     ) -> None:
-        name = BudgetName(f"{self.run}-{data.draw(st.integers(min_value=0, max_value=2))}")
-        if name in self.budgets:
-            return
+        free = {"x", "y", "z"} - {name.rpartition("-")[2] for name in self.budgets}
+        name = data.draw(st.sampled_from(sorted(free)))
+        self._make_budget(name, period=period, limit=limit, hard=hard, scope=scope)
+
+    def _make_budget(
+        self,
+        name: str,
+        *,
+        period: Period,
+        limit: int,
+        hard: bool,
+        scope: DeploymentName | None = None,
+    ) -> None:
         made = Budget(
-            name=name,
+            name=BudgetName(f"{self.run}-{name}"),
             tenant=self.tenant,
             deployment=scope,
             period=period,
             limit=NanoUSD(limit),
             hard=hard,
         )
-        self._any_store(data).save_budget(made)
-        self.budgets[name] = made
+        self.stores[self.names[-1]].save_budget(made)
+        self.budgets[made.name] = made
 
     @precondition(lambda self: self.budgets)
     @rule(limit=st.integers(min_value=0, max_value=200), data=st.data())
@@ -133,7 +147,7 @@ class LeaseMachine(RuleBasedStateMachine):
             if window.budget == old.name and limit < old.limit:
                 model.excused |= model.reserved() > limit
 
-    @precondition(lambda self: self.budgets)
+    @precondition(lambda self: len(self.budgets) > 2)
     @rule(data=st.data())
     def budget_is_removed(self, data: st.DataObject) -> None:
         gone = self._any_budget(data)
@@ -143,17 +157,29 @@ class LeaseMachine(RuleBasedStateMachine):
 
     # Houses.
 
-    @rule(elapsed=st.sampled_from([0, 1, HOUR, 3 * HOUR, 26 * HOUR]))
+    @rule(elapsed=st.sampled_from([1, HOUR, LIFE + 1, 26 * HOUR]))
     def time_passes(self, elapsed: int) -> None:
         self.now += elapsed
 
-    @precondition(lambda self: self.budgets)
     @rule(data=st.data(), granted=MONEY, least=MONEY)
     def house_leases(self, data: st.DataObject, granted: int, least: int) -> None:
         house = data.draw(st.sampled_from(self.names))
-        budgets = data.draw(
-            st.lists(st.sampled_from(sorted(self.budgets)), min_size=1, max_size=3, unique=True)
-        )
+        names = sorted(self.budgets)
+        budgets = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+        self._lease_windows(house, budgets, granted, least)
+
+    @rule(data=st.data(), elapsed=st.sampled_from([0, 0, 1, HOUR, LIFE + 1]), least=MONEY)
+    def all_houses_prolong(self, data: st.DataObject, elapsed: int, least: int) -> None:
+        """As houses do it: all but one ask again for all they can get, of every budget."""
+        self.now += elapsed
+        dead = data.draw(st.sampled_from([None, *self.names]))
+        for house in self.names:
+            if house != dead:
+                self._lease_windows(house, sorted(self.budgets), 10**6, least)
+
+    def _lease_windows(
+        self, house: str, budgets: list[BudgetName], granted: int, least: int
+    ) -> None:
         wishes = [
             LeaseWish(
                 window=window_of(self.budgets[name], Micros(self.now)),
@@ -205,7 +231,9 @@ class LeaseMachine(RuleBasedStateMachine):
             for one in self.budgets.values()
             if one.deployment in (None, scope)
         ]
-        named = tuple(window for window in covering if data.draw(st.booleans()))
+        # As houses do it: reserved wherever a budget covers; or not, if it is newer.
+        reserved = data.draw(st.sampled_from([True, True, True, False]))
+        named = tuple(one for one in covering if reserved or data.draw(st.booleans()))
         batch = Batch(
             session=f"session-{house}",
             requests=tuple(self._request(price, scope, named) for _ in range(count * request)),

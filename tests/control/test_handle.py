@@ -27,6 +27,8 @@ from meted.control.events import (
     JobRemembered,
     JobSubmitted,
     JobWaits,
+    MoneyBack,
+    MoneyGone,
     PauseAsked,
     ReplicaDied,
     ReplicaDrained,
@@ -210,3 +212,48 @@ def test_a_replica_starts_with_the_threads_its_policy_will_let_it_use() -> None:
     assert isinstance(start, StartReplica)
     assert start.devices == (0,)
     assert start.replica.threads == 1
+
+
+RUNNING = (
+    SUBMITTED,
+    tick(0),
+    JobMoved(now=Micros(1), name=TUNE, progress=JobProgress(step=1, total_steps=9)),
+)
+GONE = MoneyGone(now=Micros(2), name=TUNE, reason="budget b is spent")
+BACK = MoneyBack(now=Micros(9), name=TUNE)
+
+
+def test_a_job_whose_money_is_gone_pauses_and_goes_on_when_it_is_back() -> None:
+    state, effects = run(*RUNNING, GONE)
+    assert state.jobs[TUNE].held == "budget b is spent"
+    assert of(effects, PauseJob) == [PauseJob(name=TUNE)]
+    state, again = handle(state, GONE)
+    assert again == ()
+    state, _ = handle(state, JobWaits(now=Micros(4), name=TUNE))
+    state, effects = handle(state, BACK)
+    assert state.jobs[TUNE].held == ""
+    assert of(list(effects), ResumeJob) == [ResumeJob(name=TUNE)]
+
+
+def test_money_does_not_resume_a_job_that_its_user_paused() -> None:
+    state, effects = run(*RUNNING, PauseAsked(now=Micros(2), name=TUNE), GONE, BACK)
+    assert of(effects, ResumeJob) == []
+    _, effects = handle(state, ResumeAsked(now=Micros(10), name=TUNE))
+    assert of(list(effects), ResumeJob) == [ResumeJob(name=TUNE)]
+
+
+def test_its_user_does_not_resume_a_job_that_nobody_pays_for() -> None:
+    asked = (PauseAsked(now=Micros(3), name=TUNE), ResumeAsked(now=Micros(4), name=TUNE))
+    _, effects = run(*RUNNING, GONE, *asked)
+    assert of(effects, ResumeJob) == []
+
+
+def test_a_held_job_starts_no_process_until_its_money_is_back() -> None:
+    died = JobDied(now=Micros(3), name=TUNE, reason="nobody pays for it")
+    state, _ = run(*RUNNING, GONE, died)
+    assert state.jobs[TUNE].status is JobStatus.QUEUED
+    state, effects = handle(state, tick(10**9))
+    assert of(list(effects), StartJob) == []
+    state, _ = handle(state, BACK)
+    _, effects = handle(state, tick(10**9))
+    assert len(of(list(effects), StartJob)) == 1

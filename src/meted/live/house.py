@@ -41,7 +41,7 @@ from meted.control.state import ControlState
 from meted.domain.deployment import Deployment, Task
 from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
 from meted.domain.line import Account, Interval, Kind
-from meted.domain.pool import Pool, Price
+from meted.domain.pool import Pool
 from meted.domain.units import (
     DeploymentName,
     DeviceNanos,
@@ -51,21 +51,18 @@ from meted.domain.units import (
     TenantName,
 )
 from meted.ledger.recovery import recovered
-from meted.live.alerts import alert_sentence, post_alert
-from meted.live.budget_desk import Alert, BudgetDesk
 from meted.live.checkpoints import CheckpointRegistry
 from meted.live.clock import Clock
 from meted.live.doors import Key
-from meted.live.funding import Funding
 from meted.live.host import Host, Urgency, Worker, WorkerEnd, WorkerSpec
-from meted.live.job_funds import JobFunds
 from meted.live.jobs import Jobs, JobTotals
+from meted.live.keyring import Keyring
 from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
-from meted.live.pricing import Pricing
 from meted.live.serving import Serving
 from meted.live.store import Batch, Store, StoreDownError
 from meted.live.timeline import Timeline
+from meted.live.treasury import Treasury, price_now
 from meted.live.wire import FromReplica, FromTrainer, Pause, Resume, Stop
 from meted.policy.protocol import Policy
 
@@ -119,10 +116,8 @@ class House:
         self.url = ""
         self.failed = False
         self.store = store
-        self._key_store = key_store
+        self._keyring = Keyring(key_store)
         self._host = host
-        self._keys: dict[str, Key | None] = {}
-        self._revision = -1
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._workers: dict[ReplicaId, Worker] = {}
@@ -130,7 +125,7 @@ class House:
         self._last_demand = self.clock.now()
         _recover(store)
         store.reclaim()
-        self.prices = opening_prices(store, settings.pool, now=self.clock.wall())
+        prices = opening_prices(store, settings.pool, now=self.clock.wall())
         self._before = {
             total.job: JobTotals(
                 device_nanos=DeviceNanos(total.device_nanos),
@@ -142,7 +137,7 @@ class House:
         self.metering = Metering(
             store=store,
             pool=settings.pool,
-            price=self._price_now(),
+            price=price_now(prices, settings.pool, self.clock),
             clock=self.clock,
             session=new_session(),
             interval_s=settings.books_interval_s,
@@ -150,38 +145,26 @@ class House:
             acknowledge_durably=settings.acknowledge_durably,
         )
         self.metering.on_close = self._interval_closed
-        self.pricing = Pricing(store.rate_book())
-        self.desk = BudgetDesk(
+        self.treasury = Treasury(
             store=store,
-            in_writer=self.metering.in_writer,
+            pool=settings.pool,
+            clock=self.clock,
+            metering=self.metering,
+            prices=prices,
             spawn=self.spawn,
-            wall=self.clock.wall,
             on_money=lambda: self.serving.money(),
-            on_alert=self._alert,
+            webhook=settings.alert_webhook,
         )
         self.jobs_live = Jobs(
             clock=self.clock,
             metering=self.metering,
-            funds=JobFunds(
-                session=self.metering.session,
-                wall=self.clock.wall,
-                desk=self.desk,
-                pricing=self.pricing,
-                devices=len(settings.pool.devices),
-                price=lambda: self.metering.meter.price,
-            ),
+            funds=self.treasury.job_funds(),
             on_event=self.happen,
         )
         self.serving = Serving(
             clock=self.clock,
             metering=self.metering,
-            funding=Funding(
-                clock=self.clock,
-                desk=self.desk,
-                pricing=self.pricing,
-                devices=len(settings.pool.devices),
-                price=lambda: self.metering.meter.price,
-            ),
+            funding=self.treasury.funding(),
             weight_of=lambda tenant: settings.tenant_weights.get(tenant, 1),
             on_ready=lambda i: self.happen(ReplicaReady(now=self.clock.now(), replica=i)),
             on_drained=lambda i: self.happen(ReplicaDrained(now=self.clock.now(), replica=i)),
@@ -194,7 +177,7 @@ class House:
         """Bring back what was remembered, add what is configured, and begin to decide."""
         self.metering_loop = self.spawn(self.metering.run())
         await self.reread()
-        self.desk.tick()
+        self.treasury.desk.tick()
         remembered = {one.name: one for one in self.store.deployments()}
         for deployment in {**remembered, **{one.name: one for one in deployments}}.values():
             if self.registry.has(deployment.checkpoint) or deployment.name in self.settings.engines:
@@ -227,26 +210,16 @@ class House:
         """Keep leases alive and jobs paid for; notice what other processes changed in the store."""
         while not self.stopping.is_set():
             await asyncio.sleep(MONEY_INTERVAL_S)
-            self.desk.tick()
+            self.treasury.desk.tick()
             self.jobs_live.watch_money(self.state.jobs)
             with contextlib.suppress(StoreDownError):
-                await self._reread_if_changed()
-
-    async def _reread_if_changed(self) -> None:
-        revision = await self.metering.in_writer(self.store.version)
-        if revision != self._revision:
-            self._revision = revision
-            await self.reread()
+                if await self.treasury.changed():
+                    await self.reread()
 
     async def reread(self) -> None:
         """Take keys, budgets, prices and rates from the store as they are now."""
-        budgets, rates, prices = await self.metering.in_writer(
-            lambda: (self.store.budgets(), self.store.rate_book(), self.store.price_book())
-        )
-        self._keys.clear()
-        self.prices = prices
-        self.pricing.load(rates)
-        self.desk.load(budgets)
+        self._keyring.forget()
+        await self.treasury.reread()
 
     def _demand(self) -> DemandSeen:
         now = self.clock.now()
@@ -379,7 +352,7 @@ class House:
     # Small duties.
 
     def _interval_closed(self, interval: Interval) -> None:
-        self.metering.meter.reprice(self._price_now())
+        self.metering.meter.reprice(self.treasury.price())
         watches = [served.watch for served in self.serving.deployments.values()]
         self.timeline_points.add(interval, watches, self.clock.now())
 
@@ -419,21 +392,8 @@ class House:
             self.stopping_asked.set()
 
     def find_key(self, secret: str) -> Key | None:
-        """The key behind a secret, from memory where it was asked for before."""
-        if secret not in self._keys:
-            if len(self._keys) > 10_000:
-                self._keys.clear()
-            self._keys[secret] = self._key_store.find_key(secret)
-        key = self._keys[secret]
-        return key if key is not None and not key.revoked else None
-
-    def _price_now(self) -> Price:
-        return self.prices.at(self.settings.pool.devices[0].kind, self.clock.wall())
-
-    def _alert(self, alert: Alert) -> None:
-        log.warning("%s", alert_sentence(alert))
-        if self.settings.alert_webhook is not None:
-            self.spawn(post_alert(self.settings.alert_webhook, alert))
+        """The key behind a secret, unless it is unknown or revoked. Raises StoreDownError."""
+        return self._keyring.find(secret)
 
     async def stop(self) -> None:
         """End in order: answer what runs, make training durable, close the books."""

@@ -57,7 +57,7 @@ class HouseDoors(HouseMoney):
             books=house.settings.books,
             wall=house.clock.wall,
             on_change=house.reread,
-            gauges=house.desk.gauges,
+            gauges=house.treasury.desk.gauges,
         )
         self._house = house
 
@@ -66,7 +66,7 @@ class HouseDoors(HouseMoney):
         return {"refreshed": True}
 
     def budget_gauges(self) -> Sequence[BudgetGauge]:
-        return self._house.desk.gauges()
+        return self._house.treasury.desk.gauges()
 
     # Requests.
 

@@ -226,7 +226,7 @@ def show(one: dict[str, Any]) -> None:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All loads, round by round; rounds that were kept are not run again."""
     loads: list[dict[str, Any]] = []
-    source = ""
+    source, facts = "", machine()
     os.sched_setaffinity(0, arguments.driver_core)
     for seconds in arguments.seconds:
         trace, source = make_trace(seconds=seconds, scale=arguments.scale)
@@ -241,12 +241,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 arguments.keep.mkdir(parents=True, exist_ok=True)
                 save(rounds[-1], kept)
         loads.append(summarise(seconds, rounds))
-    return {"machine": machine(), "arrivals": source, "scale": arguments.scale, "loads": loads}
+    return {"machine": facts, "arrivals": source, "scale": arguments.scale, "loads": loads}
 
 
 def main() -> None:
     """Parse, measure, show."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--seconds",
         type=float,

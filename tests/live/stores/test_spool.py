@@ -1,5 +1,6 @@
 """The spool: what a store that was down has missed reaches it in order, and exactly once."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -8,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from meted.domain.budget import Window
+from meted.domain.pool import Device, Pool, Price
 from meted.domain.units import Micros, NanoUSD
 from meted.ledger.windows import window_of
+from meted.live.clock import Clock
+from meted.live.metering import Metering
 from meted.live.store import (
     Batch,
+    RequestRow,
     Store,
     StoreDownError,
     StoreError,
 )
 from meted.live.stores import open_store
-from meted.live.stores.spool import LEASES_FIRST_S, SpoolingStore, books_name
+from meted.live.stores.spool import FIRST_PAUSE_S, LEASES_FIRST_S, SpoolingStore, books_name
 from meted.live.stores.spool_records import encoded
 from meted.testing.check_store import (
     JOB,
@@ -28,7 +33,7 @@ from meted.testing.check_store import (
     request_account,
     request_row,
 )
-from meted.testing.store_rows import budget, charge_row
+from meted.testing.store_rows import PRICE, budget, charge_row
 
 from .spool_site import MIB, Site, batch, leased, standing, written
 
@@ -67,10 +72,12 @@ def test_while_something_waits_nothing_goes_before_it(site: Site) -> None:
     store.write(batch(0))
     site.world.down = False
     store.write(batch(1))
+    site.clock.now += FIRST_PAUSE_S + LEASES_FIRST_S / 2
+    store.write(batch(1))
     assert site.world.written == []
-    site.clock.now += 0.1 + LEASES_FIRST_S
+    site.clock.now += LEASES_FIRST_S
     store.write(batch(2))
-    assert [len(one.requests) for one in site.world.written] == [2, 1]
+    assert [len(one.requests) for one in site.world.written] == [3, 1]
     store.close()
 
 
@@ -161,6 +168,33 @@ def test_a_batch_that_the_store_took_although_it_seemed_down_counts_once(
     assert site.rows() == written(tmp_path, batch(0), batch(1))
 
 
+async def test_requests_are_acknowledged_while_the_store_is_down(site: Site) -> None:
+    """What the house does with it: the end is told once the charge is on disk, here in the file."""
+    store = site.open(down=True)
+    metering = Metering(
+        store=store,
+        pool=Pool(devices=(Device(index=0),), price=Price(nano_usd_per_device_hour=PRICE)),
+        clock=Clock(),
+        session="s1",
+        interval_s=10,
+        flush_s=10,
+    )
+    running = asyncio.create_task(metering.run())
+    told: asyncio.Future[RequestRow] = asyncio.get_running_loop().create_future()
+    metering.request_ended(request_row(0, 70), told.set_result)
+    async with asyncio.timeout(10):
+        row = await told
+    assert (row, metering.down) == (request_row(0, 70), None)
+    assert row.request_id.encode() in site.spool.read_bytes()
+    await metering.finish()
+    await running
+    assert site.world.written == []
+    store.close()
+    site.open().close()
+    assert [one[0] for one in site.rows()["requests"]] == [row.request_id]
+    assert len(site.rows()["intervals"]) == 1
+
+
 # A bound on the file.
 
 
@@ -220,6 +254,21 @@ def test_open_intervals_that_were_replaced_do_not_fill_the_spool(
         assert crashed.interval == opens[-1].open
         store.write(last)
     assert site.rows() == written(tmp_path, batch(0, opened=False), opens[-1], last)
+
+
+def test_the_last_open_interval_is_kept_when_the_others_are_taken_out(site: Site) -> None:
+    store = site.open(20_000, down=True)
+    beat = 0
+    while site.spool.exists() is False or site.spool.stat().st_size < 19_000:
+        beat += 1
+        store.write(Batch(session="s1", open=interval(1, {TRAINING: beat})))
+    rows = tuple(request_row(number, 1) for number in range(10))
+    store.write(Batch(session="s1", requests=rows))
+    assert site.spool.stat().st_size < 10_000
+    store.close()
+    with closing(site.open()) as store:
+        (crashed,) = store.crashed()
+        assert crashed.interval == interval(1, {TRAINING: beat})
 
 
 def test_what_was_replayed_makes_room_while_the_rest_waits(site: Site, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_a_record_torn_at_any_byte_is_cut_off_and_what_follows_is_whole(path: Pa
             path.write_bytes(content[:kept] + filler)
             file, torn = again(path)
             assert torn == kept + len(filler) - last.start
+            assert path.stat().st_size == file.end == last.start
             assert parts_of(file) == PARTS[:-1]
             file.append(b"next", b"")
             assert parts_of(file) == [*PARTS[:-1], (b"next", b"")]

@@ -101,6 +101,7 @@ def _settings(config: Config, home: Home, books: str | Path) -> HouseSettings:
         acknowledge_durably=config.books.acknowledge_durably,
         alert_webhook=config.alert_webhook,
         tenant_weights=config.tenant_weights,
+        fold_after_days=config.books.fold_after_days,
         pool=config.pool,
         policy_name=config.policy.name,
         policy=config.policy.policy,

@@ -43,14 +43,17 @@ from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
 from meted.domain.line import Account, Interval, Kind
 from meted.domain.pool import Pool
 from meted.domain.units import (
+    MICROS_PER_SECOND,
     DeploymentName,
     DeviceNanos,
     JobName,
+    Micros,
     NanoUSD,
     ReplicaId,
     TenantName,
 )
 from meted.ledger.recovery import recovered
+from meted.live.books import compact
 from meted.live.checkpoints import CheckpointRegistry
 from meted.live.clock import Clock
 from meted.live.doors import Key
@@ -60,7 +63,7 @@ from meted.live.keyring import Keyring
 from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
 from meted.live.serving import Serving
-from meted.live.store import Batch, Store, StoreDownError
+from meted.live.store import Batch, Store, StoreDownError, StoreError
 from meted.live.timeline import Timeline
 from meted.live.treasury import Treasury, price_now
 from meted.live.wire import FromReplica, FromTrainer, Pause, Resume, Stop
@@ -72,6 +75,7 @@ KEPT_DECISIONS = 200
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = 30.0
 MONEY_INTERVAL_S = 0.25
+DAY_S = 86_400
 ENGINES = {Task.GENERATE: "openvino", Task.EMBED: "embedding"}
 
 
@@ -96,6 +100,7 @@ class HouseSettings:
     acknowledge_durably: bool = True
     tenant_weights: Mapping[TenantName, int] = field(default_factory=dict[TenantName, int])
     alert_webhook: str | None = None
+    fold_after_days: int | None = None
 
 
 class House:
@@ -190,6 +195,8 @@ class House:
             self.jobs_live.add(job.spec, progress, self._before.get(job.spec.name, JobTotals()))
             self.happen(JobRemembered(now=self.clock.now(), job=job))
         self._loops = [self.spawn(self._decide_forever()), self.spawn(self._mind_money())]
+        if self.settings.fold_after_days is not None:
+            self._loops.append(self.spawn(self._fold_daily(self.settings.fold_after_days)))
 
     def happen(self, event: Event) -> None:
         """Something happened: let control say what follows, and do it.
@@ -215,6 +222,20 @@ class House:
             with contextlib.suppress(StoreDownError):
                 if await self.treasury.changed():
                     await self.reread()
+
+    async def _fold_daily(self, days: int) -> None:
+        """Fold old hours of the books, now and once a day, beside the writer, which goes on."""
+        while True:
+            now = self.clock.wall()
+            before = Micros(now - days * DAY_S * MICROS_PER_SECOND)
+            try:
+                folded = await asyncio.to_thread(
+                    compact, self.settings.books, before=before, now=now
+                )
+                self._explain(f"books: folded {folded.hours} hours older than {days} days")
+            except StoreError as error:
+                log.warning("old hours are not folded now: %s", error)
+            await asyncio.sleep(DAY_S)
 
     async def reread(self) -> None:
         """Take keys, budgets, prices and rates from the store as they are now."""

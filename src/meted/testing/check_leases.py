@@ -24,6 +24,7 @@ def check_leases(make_store: "MakeStore") -> None:
     """All below, each on a budget of its own, which it removes."""
     check_alone_gets_all(make_store)
     check_share_among_the_living(make_store)
+    check_parts_too_small_go_back(make_store)
     check_spending_is_exactly_once(make_store)
     check_lost_lease_writes_nothing(make_store)
     check_gone_house_leaves_what_it_has_not_spent(make_store)
@@ -101,6 +102,26 @@ def check_share_among_the_living(make_store: "MakeStore") -> None:
         (standing,) = here.standings(now=Micros(_START))
         assert standing == lease(here, wish(window, 60))
         _end(here, "shared", there)
+
+
+def check_parts_too_small_go_back(make_store: "MakeStore") -> None:
+    """Houses that hold parts too small for what they need do not block each other."""
+    with closing(make_store()) as here, closing(make_store("there")) as there:
+        _, window, before = _opened(here, "parts", 100)
+        there.lease((), now=Micros(_START), until=Micros(_START + LIFE))
+        lease(here, wish(window, 50))
+        lease(there, wish(window, 50))
+        wished = replace(wish(window, 100, least=80), used=NanoUSD(10))
+        # Nobody else lacks money yet, so what is held stays; then both lack, and one lets go.
+        given = lease(here, wished)
+        assert (given.granted, given.all_granted) == (50, before + 100)
+        assert lease(there, wished).granted == 10
+        assert lease(here, wished).granted == 80
+        charge(here, 90, 30, window)
+        assert lease(there, replace(wished, least=NanoUSD(60), used=NanoUSD(0))).granted == 20
+        given = lease(here, replace(wished, least=NanoUSD(100), used=NanoUSD(0)))
+        assert (given.granted, given.spent) == (30, 30)
+        _end(here, "parts", there)
 
 
 def check_spending_is_exactly_once(make_store: "MakeStore") -> None:

@@ -161,12 +161,12 @@ class LeaseMachine(RuleBasedStateMachine):
     def time_passes(self, elapsed: int) -> None:
         self.now += elapsed
 
-    @rule(data=st.data(), granted=MONEY, least=MONEY)
-    def house_leases(self, data: st.DataObject, granted: int, least: int) -> None:
+    @rule(data=st.data(), granted=MONEY, least=MONEY, lets_go=st.booleans())
+    def house_leases(self, data: st.DataObject, granted: int, least: int, lets_go: bool) -> None:
         house = data.draw(st.sampled_from(self.names))
         names = sorted(self.budgets)
         budgets = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-        self._lease_windows(house, budgets, granted, least)
+        self._lease_windows(house, budgets, granted, least, lets_go=lets_go)
 
     @rule(data=st.data(), elapsed=st.sampled_from([0, 0, 1, HOUR, LIFE + 1]), least=MONEY)
     def all_houses_prolong(self, data: st.DataObject, elapsed: int, least: int) -> None:
@@ -178,13 +178,20 @@ class LeaseMachine(RuleBasedStateMachine):
                 self._lease_windows(house, sorted(self.budgets), 10**6, least)
 
     def _lease_windows(
-        self, house: str, budgets: list[BudgetName], granted: int, least: int
+        self,
+        house: str,
+        budgets: list[BudgetName],
+        granted: int,
+        least: int,
+        *,
+        lets_go: bool = False,
     ) -> None:
         wishes = [
             LeaseWish(
                 window=window_of(self.budgets[name], Micros(self.now)),
                 granted=NanoUSD(granted),
                 least=NanoUSD(min(least, granted)),
+                used=NanoUSD(0) if lets_go else None,
             )
             for name in budgets
         ]
@@ -344,7 +351,10 @@ class LeaseMachine(RuleBasedStateMachine):
             assert lease.granted == max(kept, min(wish.granted, left))
         else:
             share = mine.spent + max(0, budget.limit - model.spent()) // len(living)
-            assert lease.granted >= max(kept, min(wish.least, wish.granted, left))
+            if wish.used is None:
+                assert lease.granted >= max(kept, min(wish.least, wish.granted, left))
+            elif wish.least <= left:
+                assert lease.granted >= wish.least
             assert lease.granted <= max(kept, min(wish.granted, left))
             assert lease.granted <= max(kept, wish.least, share)
         mine.granted, mine.closed = lease.granted, False

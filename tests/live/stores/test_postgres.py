@@ -216,3 +216,14 @@ def test_a_read_sees_one_moment_and_streams(postgres_dsn: str) -> None:
 
         assert look() == (5_000, 5_000, 3)
         assert look()[0] == 5_001
+
+
+def test_numbers_beyond_64_bits_are_refused_and_sums_beyond_them_are_exact(
+    postgres_dsn: str,
+) -> None:
+    with closing(open_store(postgres_dsn, house="here")) as store:
+        with pytest.raises(StoreError, match="out of range"):
+            store.write(Batch(session="s", charges=(charge_row(0, 2**63),)))
+        charges = tuple(charge_row(number, 2**62 + number) for number in range(5))
+        store.write(Batch(session="s", charges=charges))
+        assert [one.price for one in store.job_totals()] == [5 * 2**62 + 10]

@@ -6,13 +6,17 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from meted.live.store import Batch, StoreError
-from meted.live.stores import open_store
-from meted.live.stores.sqlite import MIGRATIONS
+from meted.domain.units import Micros
+from meted.live.store import AuditEntry, Batch, StoreDownError, StoreError
+from meted.live.stores import open_database, open_store
+from meted.live.stores.database import Statements
+from meted.live.stores.sql_store import SqlStore
+from meted.live.stores.sqlite import MIGRATIONS, SqliteDatabase
 from meted.testing.check_store import (
     TRAINING,
     check_batches_are_whole,
@@ -20,6 +24,7 @@ from meted.testing.check_store import (
     interval,
     request_row,
 )
+from meted.testing.store_rows import charge_row
 
 WRITER = """
 import sys
@@ -66,19 +71,77 @@ def test_killed_writer_leaves_every_batch_whole(path: Path) -> None:
         "DELETE FROM intervals",
         "UPDATE requests SET cost = 0",
         "DELETE FROM requests",
+        "UPDATE charges SET price = 0",
+        "DELETE FROM charges",
+        "DELETE FROM audit",
+        "INSERT INTO folding DEFAULT VALUES",
         "INSERT INTO lines VALUES (1, 0, 99, 1, null, 1, 1)",
         "INSERT INTO lines VALUES (1, 7, 0, 1, null, 1, 1)",
     ],
 )
 def test_the_file_itself_refuses_to_edit_what_is_closed(path: Path, statement: str) -> None:
     store = open_store(path, house="here")
-    store.write(Batch(closed=(interval(0, {TRAINING: 5}),), requests=(request_row(0, 5),)))
+    store.write(
+        Batch(
+            closed=(interval(0, {TRAINING: 5}),),
+            requests=(request_row(0, 5),),
+            charges=(charge_row(0, 5),),
+        )
+    )
+    store.audit(AuditEntry(at=Micros(0), actor="a", action="b", subject="c", detail={}))
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
     connection.close()
+
+
+def test_folding_says_so_and_may_take_away_but_never_edit(path: Path) -> None:
+    with closing(open_store(path, house="here")) as store:
+        store.write(Batch(session="s", requests=(request_row(0, 5),), charges=(charge_row(0, 5),)))
+    with closing(open_database(path)) as database:
+
+        def fold(db: Statements) -> None:
+            db.change("INSERT INTO folding DEFAULT VALUES")
+            db.change("DELETE FROM requests")
+
+        with pytest.raises(StoreError):
+            database.write(fold)
+        database.write(lambda db: (fold(db), db.change("DELETE FROM folding")))
+        with pytest.raises(StoreError, match="append-only"):
+            database.write(
+                lambda db: (
+                    db.change("INSERT INTO folding DEFAULT VALUES"),
+                    db.change("UPDATE charges SET price = 0"),
+                )
+            )
+        assert database.read(lambda db: db.rows("SELECT count(*) FROM requests")) == [(0,)]
+
+
+def test_full_disk_is_down_and_the_same_batch_goes_in_later(path: Path) -> None:
+    database = SqliteDatabase(path)
+    batch = Batch(session="s", requests=tuple(request_row(number, 5) for number in range(2_000)))
+    with closing(SqlStore(database, house="here")) as store:
+        database.read(lambda db: db.rows("PRAGMA max_page_count = 1"))
+        with pytest.raises(StoreDownError, match="disk"):
+            store.write(batch)
+        database.read(lambda db: db.rows("PRAGMA max_page_count = 1000000"))
+        for _ in range(2):
+            store.write(batch)
+    with closing(open_database(path, read_only=True)) as reader:
+        assert reader.read(lambda db: db.rows("SELECT count(*) FROM requests")) == [(2_000,)]
+        with pytest.raises(StoreError):
+            reader.write(lambda db: db.change("INSERT INTO no_row VALUES (1)"))
+
+
+def test_numbers_beyond_64_bits_are_refused_and_sums_beyond_them_are_exact(path: Path) -> None:
+    with closing(open_store(path, house="here")) as store:
+        with pytest.raises(StoreError, match="64"):
+            store.write(Batch(session="s", charges=(charge_row(0, 2**63),)))
+        charges = tuple(charge_row(number, 2**62 + number) for number in range(5))
+        store.write(Batch(session="s", charges=charges))
+        assert [one.price for one in store.job_totals()] == [5 * 2**62 + 10]
 
 
 def test_only_the_owner_can_read_the_books(path: Path) -> None:

@@ -49,6 +49,9 @@ class DelegatingStore:
     def write(self, batch: Batch) -> None:
         self._through(lambda: self._store.write(batch))
 
+    def all_written(self) -> bool:
+        return self._store.all_written()
+
     def crashed(self) -> Sequence[Crashed]:
         return self._through(self._store.crashed)
 

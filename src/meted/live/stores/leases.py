@@ -188,7 +188,11 @@ def _granted(
         spent = mine.spent + sum(row.spent for row in others)
         share = mine.spent + max(0, budget.limit - spent) // living
         asked = min(asked, max(wish.least, share))
-    return max(kept, min(asked, left))
+    granted = max(kept, min(asked, left))
+    too_little = granted < min(wish.least, wish.granted)
+    if too_little and wish.used is not None and any(row.alive and row.wanted for row in others):
+        return max(mine.spent, min(wish.used, granted))
+    return granted
 
 
 def _living(db: Statements, now: Micros) -> frozenset[str]:

@@ -8,7 +8,7 @@ from meted.domain.line import Account
 from meted.domain.tenancy import Payer
 from meted.domain.units import KeyId, Micros, NanoUSD, TenantName
 from meted.ledger.windows import window_of
-from meted.live.store import Batch, ChargeRow, LeaseLostError, RequestRow, StoreError
+from meted.live.store import Batch, ChargeRow, LeaseLostError, RequestRow
 from meted.live.stores.accounts import AccountNumbers
 from meted.live.stores.database import Statements, whole
 
@@ -126,8 +126,8 @@ def spend(
 ) -> None:
     """Add new postings to what was spent of each window: one statement for each.
 
-    Raises LeaseLostError where that is more than the house was granted of a hard budget, and
-    StoreError for a posting reserved in another window than the one it falls into.
+    Raises LeaseLostError where that is more than the house was granted of a hard budget, and for a
+    posting reserved in another window than the one it falls into: its budget was made anew since.
     """
     reserved: dict[tuple[str, int], tuple[Budget, int]] = {}
     outside: dict[tuple[str, int], int] = {}
@@ -154,9 +154,9 @@ def _window(budget: Budget, posting: Posting) -> Window:
     window = window_of(budget, posting.at)
     for named in posting.windows:
         if named.budget == budget.name and named != window:
-            raise StoreError(
+            raise LeaseLostError(
                 f"{posting.name} at {posting.at} falls into {window} but was reserved in {named}; "
-                "reserve a posting at the moment that it bears"
+                "reserve a posting at the moment that it bears, or write it without the window"
             )
     return window
 

@@ -143,6 +143,9 @@ class SpoolingStore(DelegatingStore):
                         raise
             self._spool(batch)
 
+    def all_written(self) -> bool:
+        return self.waiting_bytes == 0 and super().all_written()
+
     # Calls that tell what was written, or depend on it.
 
     def crashed(self) -> Sequence[Crashed]:

@@ -140,11 +140,15 @@ class LeaseWish:
 
     Less than it holds gives the rest back. least: what it needs at once; where even that is not
     to be had, the shortage is noted for the other houses to see. A soft budget is granted always.
+    used: what it cannot give back; if `least` is not to be had while others lack money too, all it
+    holds above goes back, because parts too small for anybody would block each other. None: it
+    keeps what it holds.
     """
 
     window: Window
     granted: NanoUSD
     least: NanoUSD
+    used: NanoUSD | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,10 @@ class Store(Protocol):
         made while it ran), to what was spent before. Raises LeaseLostError, with nothing written,
         if that would exceed what this house was granted of a hard budget.
         """
+        ...
+
+    def all_written(self) -> bool:
+        """Whether all batches written so far are in the database: none waits in a spool."""
         ...
 
     def crashed(self) -> Sequence[Crashed]:

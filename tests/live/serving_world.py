@@ -89,6 +89,7 @@ class World:
             on_money=lambda: self.serving.money(),
             on_alert=self.alerts.append,
         )
+        self.metering.on_written = self.desk.written
         self.pricing = Pricing(RateBook())
         self.serving = Serving(
             clock=clock,

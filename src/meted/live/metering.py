@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from meted.domain.line import Account, Interval, Kind
 from meted.domain.pool import Pool, Price
-from meted.domain.units import MICROS_PER_SECOND, DeviceNanos, JobName, NanoUSD
+from meted.domain.units import MICROS_PER_SECOND, DeviceNanos, JobName, NanoUSD, TransferId
 from meted.ledger.meter import Meter
 from meted.live.clock import Clock
 from meted.live.cpu_clock import own_cpu_nanos
@@ -80,6 +80,7 @@ class Metering:
         self._durably = acknowledge_durably
         self._last_write = self._last_flush = clock.now()
         self.on_close: Callable[[Interval], None] = lambda interval: None
+        self.on_written: Callable[[TransferId], None] = lambda transfer: None
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="books")
         self._clocks: dict[str, Callable[[], DeviceNanos]] = {}
         self._pending = _Pending([], [], [], [])
@@ -187,7 +188,10 @@ class Metering:
             losses=tuple(taken.losses),
         )
         rows = await self._durable(batch)
+        for charge in batch.charges:
+            self.on_written(charge.id)
         for row, (_, tell) in zip(rows, taken.requests, strict=True):
+            self.on_written(TransferId(row.request_id))
             tell(row)
 
     async def _durable(self, batch: Batch) -> tuple[RequestRow, ...]:

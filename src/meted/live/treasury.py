@@ -57,6 +57,7 @@ class Treasury:
             on_money=on_money,
             on_alert=self._alert,
         )
+        metering.on_written = self.desk.written
 
     def price(self) -> Price:
         """What a device of the pool costs now, by the price book."""

@@ -99,15 +99,21 @@ class Transfers:
             )
         self._accounts[window] = _Account(granted, posted)
 
-    def regrant(self, window: Window, granted: NanoUSD | None) -> None:
-        """Change what a window is granted. Raises TransferError below what is used of it."""
+    def regrant(
+        self, window: Window, granted: NanoUSD | None, *, posted: NanoUSD | None = None
+    ) -> None:
+        """Change what a window is granted. Raises TransferError below what is used of it.
+
+        posted: what the books say was charged, where they know better than the transfers.
+        """
         account = self._known(window)
-        if granted is not None and granted < account.posted + account.pending:
+        spent = account.posted if posted is None else posted
+        if granted is not None and granted < spent + account.pending:
             raise TransferError(
-                f"window {window} cannot be granted {granted} nano-USD: {account.posted} are "
+                f"window {window} cannot be granted {granted} nano-USD: {spent} are "
                 f"spent and {account.pending} reserved; void or settle transfers first"
             )
-        account.granted = granted
+        account.granted, account.posted = granted, spent
 
     def forget(self, window: Window) -> None:
         """A window is over. Raises TransferError while money is reserved in it."""

@@ -4,12 +4,15 @@ The hot path asks only memory. A window is leased from the store before its firs
 where other houses live on the same books, so that all houses together never hold more than its
 limit; what others lack is given back on the next tick. Reservations die with the house that made
 them, and with them its leases, so that nothing stays blocked after a crash.
+
+What this house has posted is what the store says and what it has not been told yet; so that a
+charge that the store refused, because its lease was lost, does not count for ever.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from meted.domain.budget import Budget, Window
 from meted.domain.tenancy import Payer
@@ -24,7 +27,7 @@ from meted.domain.units import (
 from meted.ledger.transfers import Balance, Short, Transfer, Transfers
 from meted.ledger.windows import window_of
 from meted.live.doors import BudgetGauge
-from meted.live.store import Lease, LeaseWish, Store, StoreDownError
+from meted.live.store import Lease, LeaseWish, Store, StoreDownError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,15 @@ SOFT = NanoUSD(0)
 """A soft budget is granted whatever is asked; it asks for nothing."""
 
 T = TypeVar("T")
-InWriter = Callable[[Callable[[], T]], Awaitable[T]]
+
+
+class InWriter(Protocol):
+    """Runs a call in the thread that alone writes to the store, in order with the postings.
+
+    Who awaits it goes on before whoever awaits a later call.
+    """
+
+    def __call__(self, call: Callable[[], T], /) -> Coroutine[Any, Any, T]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +73,16 @@ class Alert:
 
 
 class BudgetDesk:
-    """All budgets of the books, as one house uses them. Not shared between threads."""
+    """All budgets of the books, as one house uses them. Not shared between threads.
+
+    on_money: whoever was told to ask again may do so now.
+    """
 
     def __init__(
         self,
         *,
         store: Store,
-        in_writer: Callable[[Callable[[], Any]], Awaitable[Any]],
+        in_writer: InWriter,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         wall: Callable[[], Micros],
         on_money: Callable[[], None],
@@ -84,6 +98,8 @@ class BudgetDesk:
         self._covering: dict[tuple[Payer, DeploymentName | None, int], tuple[Window, ...]] = {}
         self._leases: dict[Window, Lease] = {}
         self._wanted: dict[Window, int] = {}
+        self._lacking: set[Window] = set()
+        self._unwritten: dict[TransferId, Transfer] = {}
         self._asking = False
         self._alerted: dict[Window, int] = {}
         self._refusals: dict[BudgetName, int] = {}
@@ -123,7 +139,11 @@ class BudgetDesk:
     def reserve(
         self, transfer: TransferId, windows: tuple[Window, ...], amount: NanoUSD
     ) -> Transfer | NoMoney | None:
-        """Set money aside before work begins; None: ask again after `on_money`."""
+        """Set money aside before work begins; None: ask again after `on_money`.
+
+        Budgets that are not in force any more have no part in it.
+        """
+        windows = tuple(window for window in windows if self._in_force(window))
         unknown = [window for window in windows if not self.transfers.knows(window)]
         if unknown:
             for window in unknown:
@@ -145,12 +165,19 @@ class BudgetDesk:
         return made
 
     def post(self, transfer: TransferId, amount: NanoUSD) -> None:
-        """The work has ended: charge this much of what was set aside."""
+        """The work has ended: charge this much of what was set aside. `written` follows."""
         posted = self.transfers.post(transfer, amount)
+        if not posted.windows:
+            return
+        if amount:
+            self._unwritten[transfer] = posted
         for window in posted.windows:
             self._watch(window)
-        if posted.windows:
-            self._on_money()
+        self._on_money()
+
+    def written(self, transfer: TransferId) -> None:
+        """What was posted has been written: the store says from now on what came of it."""
+        self._unwritten.pop(transfer, None)
 
     def void(self, transfer: TransferId) -> None:
         """The work came to nothing: charge nothing."""
@@ -183,20 +210,31 @@ class BudgetDesk:
         """The budgets in force from now on; reservations under removed ones run out."""
         self._budgets = {budget.name: budget for budget in budgets}
         self._covering.clear()
-        for window in list(self._leases):
-            if window.budget not in self._budgets and not self.transfers.balance(window).pending:
-                self._forget(window)
+        self._let_go()
         self._want_more(self._leases)
         self._on_money()
 
     def tick(self) -> None:
         """Prolong the leases, let go what others lack and what is over, ask for what is missing."""
+        self._let_go()
+        self._want_more(self._leases)
+        if self._lacking:
+            # Who still lacks money says so until the next tick, and what nobody lacks goes back.
+            self._lacking.clear()
+            self._on_money()
+
+    def _let_go(self) -> None:
+        """Forget the windows that are over, or whose budget is not in force any more."""
         now = self._wall()
         for window in list(self._leases):
             over = window.ends is not None and window.ends + LEASE_US < now
-            if over and not self.transfers.balance(window).pending:
+            in_use = self.transfers.balance(window).pending > 0
+            if (over or not self._in_force(window)) and not in_use:
                 self._forget(window)
-        self._want_more(self._leases)
+
+    def _in_force(self, window: Window) -> bool:
+        budget = self._budgets.get(window.budget)
+        return budget is not None and window_of(budget, window.starts) == window
 
     def _want_more(self, windows: Iterable[Window]) -> None:
         for window in windows:
@@ -206,72 +244,126 @@ class BudgetDesk:
             self._spawn(self._ask())
 
     def _want(self, window: Window, amount: NanoUSD) -> None:
-        """`amount` more is needed in a window now."""
+        """`amount` more is needed in a window: now, or if it was not to be had, with the tick."""
         self._wanted[window] = max(self._wanted.get(window, 0), amount)
-        self._want_more(())
+        if window not in self._lacking:
+            self._want_more(())
 
     async def _ask(self) -> None:
         """Ask the store for all that is wanted, again as long as there is more."""
+        needy: set[Window] = set()
         try:
             while True:
                 wishes = [wish for window in self._wanted if (wish := self._wish(window))]
+                needy = {window for window, needed in self._wanted.items() if needed}
                 self._wanted.clear()
-                now = self._wall()
-                until = Micros(now + LEASE_US)
-                leases: Sequence[Lease] = await self._in_writer(
-                    lambda wishes=wishes, now=now, until=until: self._store.lease(
-                        wishes, now=now, until=until
-                    )
-                )
-                for lease in leases:
-                    self._take(lease)
-                self._on_money()
-                if not any(self._wanted.values()):
+                if await self._lease(wishes):
+                    self._on_money()
+                if not any(self._wanted[window] for window in self._wanted.keys() - self._lacking):
                     return
         except StoreDownError as error:
+            self._lacking |= needy
             log.warning("leases are not prolonged: %s", error)
         finally:
             self._asking = False
 
+    async def _lease(self, wishes: Sequence[LeaseWish]) -> bool:
+        """Ask once; True if there is more money than before for somebody who may want it."""
+        now = self._wall()
+        until = Micros(now + LEASE_US)
+
+        def in_store() -> tuple[Sequence[Lease], bool]:
+            try:
+                leases = self._store.lease(wishes, now=now, until=until)
+            except StoreDownError:
+                raise
+            except StoreError:
+                # Another house has made a budget anew, which this one is about to read.
+                leases = self._store.lease(self._still_right(wishes), now=now, until=until)
+            return leases, self._store.all_written()
+
+        leases, exact = await self._in_writer(in_store)
+        least = {wish.window: wish.least for wish in wishes}
+        come = False
+        for lease in leases:
+            come |= self._take(lease, exact=exact)
+            if lease.budget.hard and lease.granted < least.get(lease.window, 0):
+                self._lacking.add(lease.window)
+        return come
+
+    def _still_right(self, wishes: Sequence[LeaseWish]) -> Sequence[LeaseWish]:
+        """Those wishes whose windows are windows of the budgets that the store has now."""
+        budgets = {budget.name: budget for budget in self._store.budgets()}
+        return [
+            wish
+            for wish in wishes
+            if (budget := budgets.get(wish.window.budget)) is not None
+            and window_of(budget, wish.window.starts) == wish.window
+        ]
+
     def _wish(self, window: Window) -> LeaseWish | None:
         """All that is left if nobody else lacks it; what is in use and needed if somebody does."""
-        budget = self._budgets.get(window.budget)
-        if budget is None:
+        if not self._in_force(window):
             return None
-        needed = self._wanted[window]
+        budget, needed = self._budgets[window.budget], self._wanted[window]
         if not budget.hard:
             return LeaseWish(window=window, granted=SOFT, least=SOFT)
         if not self.transfers.knows(window):
             return LeaseWish(window=window, granted=budget.limit, least=NanoUSD(needed))
         balance = self.transfers.balance(window)
-        used = balance.posted + balance.pending
-        lease = self._leases[window]
-        if lease.wanted > 0 and not needed:
-            # Held back here first: nobody may reserve what is on its way back to the store.
-            self.transfers.regrant(window, NanoUSD(used))
-            return LeaseWish(window=window, granted=NanoUSD(used), least=NanoUSD(used))
+        used = NanoUSD(balance.posted + balance.pending)
+        others_lack = self._leases[window].wanted > 0
         least = NanoUSD(used + needed)
-        return LeaseWish(window=window, granted=max(budget.limit, least), least=least)
+        granted = least if others_lack and not needed else max(budget.limit, least)
+        # Held back here first: nobody may reserve what is on its way back to the store, or what
+        # was without a limit and is not granted yet.
+        held = used if others_lack or balance.granted is None else max(granted, used)
+        if balance.granted is None or held < balance.granted:
+            self.transfers.regrant(window, held)
+        return LeaseWish(
+            window=window, granted=granted, least=least, used=used if others_lack else None
+        )
 
-    def _take(self, lease: Lease) -> None:
+    def _take(self, lease: Lease, *, exact: bool) -> bool:
+        """Use a lease from now on; True if there is more money in it than before.
+
+        exact: its `spent` has all of this house's postings but those that are unwritten.
+        """
         window = lease.window
         granted = lease.granted if lease.budget.hard else None
+        posted = lease.spent + sum(
+            one.amount for one in self._unwritten.values() if window in one.windows
+        )
         first = not self.transfers.knows(window)
         if first:
-            self.transfers.grant(window, granted, posted=lease.spent)
-        elif granted is not None:
+            before = 0
+            if granted is not None:
+                granted = max(granted, NanoUSD(posted))
+            self.transfers.grant(window, granted, posted=NanoUSD(posted))
+        else:
             balance = self.transfers.balance(window)
-            self.transfers.regrant(window, max(granted, NanoUSD(balance.posted + balance.pending)))
+            before = balance.available
+            if not exact:
+                posted = balance.posted
+            if granted is not None:
+                granted = max(granted, NanoUSD(posted + balance.pending))
+            self.transfers.regrant(window, granted, posted=NanoUSD(posted))
         self._leases[window] = lease
         if first:
             # What had been reached before this house began was told by the one before it.
             self._alerted[window] = self._percent(window)
         self._watch(window)
+        now = self.transfers.balance(window).available
+        if now is None or self._wanted.get(window, 0) <= now:
+            # Who asked meanwhile, while this was held back, takes it now.
+            self._wanted.pop(window, None)
+        return first or (before is not None and (now is None or now > before))
 
     def _forget(self, window: Window) -> None:
         self.transfers.forget(window)
         del self._leases[window]
         self._alerted.pop(window, None)
+        self._lacking.discard(window)
 
     # How windows stand.
 

@@ -41,8 +41,9 @@ SETTINGS = "fake.json"
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a step costs, and how the engine answers; `fake.json` in its folder may set them.
 
-    answer_tokens: length of an answer whose max_tokens is not given. sleep: pass the time asleep
-    instead of computing. fail_after_steps: the step after these many raises.
+    answer_tokens: length of an answer whose max_tokens is not given. early_permille: of a thousand
+    answers, so many end by themselves before their max_tokens, unless told to ignore that. sleep:
+    pass the time asleep instead of computing. fail_after_steps: the step after these many raises.
     """
 
     context_tokens: int = 8192
@@ -50,6 +51,7 @@ class FakeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     batch_tokens: int = 256
     prefill_us_per_token: int = 0
     decode_us: int = 0
+    early_permille: int = 0
     sleep: bool = False
     fail_after_steps: int | None = None
 
@@ -103,8 +105,17 @@ class FakeEngine:
                 code="context_length_exceeded",
             )
         limit = min(left, self._settings.answer_tokens) if wanted is None else wanted
-        self._requests[request.request_id] = _Request(request, len(words), limit, words)
+        ends = self._early_end(request, words, limit)
+        self._requests[request.request_id] = _Request(request, limit, words, ends=ends)
         return Tokens(len(words))
+
+    def _early_end(self, request: EngineRequest, words: list[str], limit: int) -> int | None:
+        """After how many tokens an answer ends by itself; the same for the same prompt."""
+        if request.sampling.ignore_eos or not self._settings.early_permille:
+            return None
+        chance = Random(f"early {' '.join(words)}")
+        early = chance.randrange(1000) < self._settings.early_permille
+        return chance.randint(1, limit) if early else None
 
     def cancel(self, request_id: RequestId) -> None:
         """Stop a request; its end is reported by the next step."""
@@ -166,14 +177,14 @@ class _Request:
     """A request inside the fake engine."""
 
     def __init__(
-        self, request: EngineRequest, prompt_tokens: int, limit: int, words: list[str]
+        self, request: EngineRequest, limit: int, words: list[str], *, ends: int | None
     ) -> None:
         sampling = request.sampling
         self.id = request.request_id
-        self.prompt_tokens = prompt_tokens
-        self.prefill_left = prompt_tokens
+        self.prompt_tokens = self.prefill_left = len(words)
         self.generated = 0
         self._limit = limit
+        self._ends = ends
         seed = 0 if sampling.temperature == 0 else sampling.seed
         self._random = Random(None if seed is None else f"{seed} {' '.join(words)}")
         self._hold = StopHold(sampling.stop)
@@ -186,6 +197,9 @@ class _Request:
         finish: FinishReason | None = None
         if self._hold.stopped:
             finish = FinishReason.STOP
+        elif self.generated == self._ends:
+            finish = FinishReason.STOP
+            text += self._hold.flush()
         elif self.generated >= self._limit:
             finish = FinishReason.LENGTH
             text += self._hold.flush()

@@ -28,7 +28,7 @@ class SqliteDatabase:
         Raises StoreError if it is no SQLite file, is another program's or has a newer schema.
         """
         self._path = path
-        self._db = open_to_read(path) if read_only else open_to_write(path)
+        self._db = _open_to_read(path) if read_only else _open_to_write(path)
         self._statements = _Statements(self._db)
 
     def write(self, work: Callable[[Statements], T]) -> T:
@@ -121,7 +121,7 @@ def explained(path: Path) -> Generator[None]:
         raise StoreError(f"{path}: a text cannot be stored: {error}") from error
 
 
-def open_to_write(path: Path) -> sqlite3.Connection:
+def _open_to_write(path: Path) -> sqlite3.Connection:
     """A connection for writing, the file created or brought to the newest schema."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreError(
@@ -143,7 +143,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def open_to_read(path: Path) -> sqlite3.Connection:
+def _open_to_read(path: Path) -> sqlite3.Connection:
     """A connection that only reads, beside a running house or without one."""
     if not path.exists():
         raise StoreError(f"there are no books at {path} yet; `meted up` begins them")

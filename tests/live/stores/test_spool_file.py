@@ -1,5 +1,6 @@
 """The spool's file: what is appended is found again; torn ends are cut off, damage is refused."""
 
+import os
 import resource
 import stat
 from pathlib import Path
@@ -187,6 +188,29 @@ def test_what_the_disk_does_not_take_is_not_there(path: Path, room: int) -> None
     file.close()
     file, torn = again(path)
     assert (parts_of(file), torn) == ([(b"one", b""), (b"two", b"")], 0)
+    file.close()
+
+
+def test_every_append_is_on_disk_before_it_returns(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kill can tell, only a power failure: so the system is asked what it was told to sync."""
+    synced: list[tuple[int, int]] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        sync(descriptor)
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    file = begin_spool(path, OWNER)
+    assert path.parent.stat().st_ino in [inode for inode, _ in synced]
+    for kept, opened in PARTS:
+        file.append(kept, opened)
+        assert synced[-1] == (path.stat().st_ino, file.end)
+    file.rewrite(file.first, ())
+    assert (path.stat().st_ino, file.end) in synced
     file.close()
 
 

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test setup setup-dev lint clean lock
+.PHONY: run test setup setup-dev lint clean lock focus-venv
 
 run: setup
 	@$(BIN)/meted up $(ARGS)
@@ -45,5 +45,16 @@ lint: setup-dev
 lock: setup-dev
 	@$(BIN)/python tools/lock.py
 
+# The FOCUS validator needs libraries that Meted's own environment cannot hold: numpy 1, and for
+# FOCUS 1.2 Python 3.12. It takes about two minutes, so the tests skip it where it is not there.
+FOCUS_PYTHON ?= $(firstword $(foreach one,python3.13 python3.12,$(shell $(one) -c 'print("$(one)")' 2>/dev/null)) $(PYTHON))
+
+FOCUS_QUIET := --disable-pip-version-check --quiet install
+
+focus-venv:
+	@$(FOCUS_PYTHON) -m venv --clear .venv-focus
+	@.venv-focus/bin/python -m pip $(FOCUS_QUIET) "focus-validator>=2,<3" "pyarrow<20" 2>/dev/null \
+		|| .venv-focus/bin/python -m pip $(FOCUS_QUIET) "focus-validator<2" "multimethod<2" "pyarrow<20"
+
 clean:
-	@rm -rf $(VENV) build dist src/*.egg-info
+	@rm -rf $(VENV) .venv-focus build dist src/*.egg-info

@@ -15,6 +15,7 @@ from meted.cli.keys import keys
 from meted.cli.models import models
 from meted.cli.prices import prices
 from meted.cli.rates import rates
+from meted.cli.report import report
 from meted.cli.status import status
 from meted.cli.train import train
 from meted.cli.undeploy import undeploy
@@ -35,6 +36,7 @@ VERBS = (
     prices,
     rates,
     bill,
+    report,
     books,
     audit,
     version,

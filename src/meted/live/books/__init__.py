@@ -8,6 +8,7 @@ from meted.live.books.opening import Target
 from meted.live.books.repricing import rerate_prices
 from meted.live.books.rerating import Rerated, rerate_costs
 from meted.live.books.sharing import Sharing
+from meted.live.books.statement import Statement, statement
 
 __all__ = [
     "Bill",
@@ -18,10 +19,12 @@ __all__ = [
     "Law",
     "Rerated",
     "Sharing",
+    "Statement",
     "Target",
     "bill",
     "check",
     "compact",
     "rerate_costs",
     "rerate_prices",
+    "statement",
 ]

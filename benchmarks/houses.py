@@ -71,7 +71,9 @@ class Houses:
         flush_ms: int = 250,
         interval_s: float = 1.0,
         books: dict[str, Any] | None = None,
+        cache: Path | None = None,
     ) -> None:
+        """cache: converted models for the first house, which may train then."""
         self._folder = Path(tempfile.mkdtemp(prefix="meted-shared-"))
         self.target: str | Path = target or self._folder / "books.sqlite"
         deployment = {
@@ -84,16 +86,16 @@ class Houses:
             RealHouse(
                 config={
                     "deployments": [deployment],
-                    "policy": {"name": "static"},
                     "books": {
                         "store": str(self.target),
                         "interval_s": interval_s,
                         "flush_ms": flush_ms,
                         **(books or {}),
                     },
-                }
+                },
+                cache=cache if number == 0 else None,
             )
-            for _ in range(count)
+            for number in range(count)
         ]
         for house in self.all:
             folder = house.home / "checkpoints" / MODEL
@@ -108,7 +110,6 @@ class Houses:
             "rates",
             "POST",
             {
-                "tenant": TENANT,
                 "rates": {
                     "charge": "card",
                     "input_usd_per_million": "1",
@@ -223,6 +224,7 @@ class Standing:
 
 def standing(target: str | Path, budget: str) -> Standing:
     """Read what houses hold and have spent of a budget, as the books have it now."""
+    # No lock is taken that a house would wait for.
     database = open_database(target, read_only=True)
     try:
         ((held, spent),) = database.read(

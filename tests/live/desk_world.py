@@ -177,7 +177,6 @@ class House:
 
     def tick(self) -> None:
         self.desk.tick()
-        self.look()
 
     def crash(self) -> None:
         """kill -9: what was written stays, all else is gone."""

@@ -190,6 +190,24 @@ def test_a_charge_whose_lease_was_lost_does_not_hold_money_for_ever(world: World
     assert a.running == {"next"}
 
 
+def test_a_lease_told_before_a_charge_was_written_does_not_give_its_money_again(
+    world: World,
+) -> None:
+    window = world.save(budget("b", 100))
+    house = world.house("a")
+    house.ask("t", 60)
+    world.ticks()
+    house.tick()
+    house.write_one()
+    house.end("t", 60)
+    house.hear_one()
+    assert house.desk.transfers.balance(window).posted == 60
+    house.ask("u", 50)
+    assert house.refused["u"].gone
+    world.settle()
+    assert house.charged == {"t": 60}
+
+
 def test_what_waits_in_a_spool_is_not_forgotten(world: World) -> None:
     """A lease told while postings wait in a spool lacks them; the desk must not spend them twice.
 

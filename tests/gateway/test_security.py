@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from meted.domain.units import BudgetName
-from meted.gateway import exchange
+from meted.gateway import body_reader
 from meted.gateway.app import Gateway, create_app
 from meted.gateway.headers import header_list, header_value, header_word
 from meted.gateway.openapi import OPERATIONS, Operation
@@ -334,7 +334,7 @@ async def test_a_slow_body_is_given_up(
     path: str,
     start: bytes,
 ) -> None:
-    monkeypatch.setattr(exchange, "LINGER_S", 0.3)
+    monkeypatch.setattr(body_reader, "LINGER_S", 0.3)
     async with serve(create_app(doors, max_body_bytes=1000, body_timeout_s=0.05)) as url:
         answer = await raw(url, head(path, "content-length: 500", method=method) + start)
         assert answer.startswith(b"HTTP/1.1 408")
@@ -350,7 +350,7 @@ async def test_a_slow_body_is_given_up(
 async def test_a_body_without_end_is_cut_off_with_its_connection(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "LINGER_BYTES", 100_000)
+    monkeypatch.setattr(body_reader, "LINGER_BYTES", 100_000)
     for path in (CHAT, "/meted/v1/keys"):
         chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
         chunks = [chunk] * 1_000
@@ -359,7 +359,7 @@ async def test_a_body_without_end_is_cut_off_with_its_connection(
             answer = await raw(url, head(path, "transfer-encoding: chunked"), *chunks, pause_s=0.01)
             assert answer.startswith(b"HTTP/1.1 413")
             assert b"connection: close" in answer.lower()
-        assert asyncio.get_running_loop().time() - began < exchange.LINGER_S + 1
+        assert asyncio.get_running_loop().time() - began < body_reader.LINGER_S + 1
 
 
 @pytest.mark.parametrize("key", [TENANT_KEY, "mt-unknown"])
@@ -377,7 +377,7 @@ async def test_a_client_with_a_large_body_reads_its_refusal_rather_than_a_reset(
 async def test_who_is_not_let_in_is_not_listened_to(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "LINGER_S", 0.05)
+    monkeypatch.setattr(body_reader, "LINGER_S", 0.05)
     start = head(CHAT, "content-length: 90000").replace(ADMIN_KEY.encode(), b"mt-x")
     answer = await raw(url, start)
     assert answer.startswith(b"HTTP/1.1 401")

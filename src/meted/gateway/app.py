@@ -14,13 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from meted import __version__
 from meted.gateway.admin import Admin
 from meted.gateway.bodies import read_chat, read_completion
+from meted.gateway.body_reader import BodyReader, ClientGoneError, let_go
 from meted.gateway.errors import error_body
 from meted.gateway.exchange import (
     CLOSE,
-    ClientGoneError,
     error_headers,
     identity_headers,
-    let_go,
     new_request_id,
     unexpected,
 )
@@ -47,7 +46,8 @@ def create_app(
     """The doors over HTTP. extra_routes: what lies above the gateway, e.g. the page."""
     metrics = Metrics(doors)
     limits = KeyLimits()
-    guard = Guard(doors, limits, max_body_bytes=max_body_bytes, body_timeout_s=body_timeout_s)
+    reader = BodyReader(limit_bytes=max_body_bytes, timeout_s=body_timeout_s)
+    guard = Guard(doors, limits, reader)
     answers: dict[str, Answer] = {
         "/v1/chat/completions": Generate(doors, CHAT, read_chat),
         "/v1/completions": Generate(doors, TEXT, read_completion),
@@ -58,8 +58,7 @@ def create_app(
             doors,
             answer,
             limits=limits,
-            max_body_bytes=max_body_bytes,
-            body_timeout_s=body_timeout_s,
+            reader=reader,
             request_ended=metrics.request_ended,
         )
         for path, answer in answers.items()

@@ -58,9 +58,10 @@ def _wrong_field(body: bytes, text: str) -> HouseError:
         name = f"{path}.{missing['name']}".lstrip(".")
         return refusal(f"{name} is missing", param=name)
     if unknown := _UNKNOWN.search(text):
-        name = f"{path}.{unknown['name']}".lstrip(".")
+        name = _cut(f"{path}.{unknown['name']}".lstrip("."))
         return refusal(f"{name} is not a field of this request; remove it", param=name)
-    expected = text[:1].lower() + text[1:]
+    # Of an unknown choice the decoder repeats all that was sent.
+    expected = _cut(text[:1].lower() + text[1:])
     if not path:
         return refusal(f"the body: {expected}", param=None)
     return refusal(f"{path} is {_value_at(body, path)}: {expected}", param=path)
@@ -79,7 +80,11 @@ def _value_at(body: bytes, path: str) -> str:
     ):
         # Numbers of hundreds of digits can be read but not written, nests read but not walked.
         return "not valid"
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return _cut(shown, 80)
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def key_behind(doors: Doors, authorization: bytes | None) -> Key:

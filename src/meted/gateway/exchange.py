@@ -1,20 +1,20 @@
 """One HTTP exchange without a framework: headers read once, few writes, a watch on the client."""
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Sequence
 from types import TracebackType
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from meted.domain.units import RequestId
-from meted.gateway.errors import INVALID, error_body, refusal
+from meted.gateway.body_reader import BodyReader, check_encoding, let_go
+from meted.gateway.errors import error_body
 from meted.gateway.headers import Header, header_list, header_word, may_echo
 from meted.gateway.limits import Admission, KeyLimit, used_tokens
 from meted.gateway.replies import failed_stream
-from meted.live.dollars import shortened, usd
+from meted.live.dollars import usd
 from meted.live.doors import Ended, HouseError, Ticket, Usage
 
 JSON: Header = (b"content-type", b"application/json")
@@ -24,16 +24,9 @@ EVENTS: tuple[Header, ...] = (
     (b"x-accel-buffering", b"no"),
 )
 MAX_ECHO_BYTES = 256
-MOST_LENGTH_DIGITS = 18
 CLOSE: Header = (b"connection", b"close")
-LINGER_BYTES = 64 * 1024 * 1024
-LINGER_S = 1.0
 
 _log = logging.getLogger("meted.gateway")
-
-
-class ClientGoneError(Exception):
-    """The client closed its connection before its request was whole."""
 
 
 def new_request_id() -> RequestId:
@@ -57,6 +50,7 @@ class Exchange:
     __slots__ = (
         "_body_read",
         "_encoding",
+        "_length",
         "_lengths",
         "_receive",
         "_send",
@@ -71,6 +65,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._length: bytes | None = None
         self._lengths: list[bytes] | None = None
         self._encoding: bytes | None = None
         self._body_read = False
@@ -84,19 +79,21 @@ class Exchange:
             if name == b"authorization":
                 self.authorization = value
             elif name == b"content-length":
-                self._lengths = [*(self._lengths or ()), value]
+                if self._length is not None:
+                    self._lengths = [*(self._lengths or (self._length,)), value]
+                self._length = value
             elif name == b"content-encoding":
                 self._encoding = value
             elif name == b"x-request-id":
                 self.echo = value
 
-    async def body(self, limit_bytes: int, timeout_s: float) -> bytes:
+    async def body(self, reader: BodyReader) -> bytes:
         """The whole body. Raises HouseError (400, 408, 413, 415), ClientGoneError."""
         if self._encoding is not None:
             check_encoding(self._encoding)
-        if self._lengths is not None:
-            check_length(self._lengths, limit_bytes)
-        whole = await read_body(self._receive, limit_bytes, timeout_s)
+        if self._length is not None:
+            reader.check_length(self._lengths or (self._length,))
+        whole = await reader.read(self._receive)
         self._body_read = True
         return whole
 
@@ -193,85 +190,6 @@ def error_headers(error: HouseError) -> list[Header]:
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers
-
-
-def check_encoding(encoding: bytes) -> None:
-    """Raises HouseError (415) for a compressed body."""
-    if encoding.strip().lower() not in (b"", b"identity"):
-        raise HouseError(
-            f"content-encoding is {shortened(encoding.decode('latin-1'))}, expected none; "
-            "send the JSON as it is",
-            status=415,
-            type=INVALID,
-        )
-
-
-def check_length(lengths: Sequence[bytes], limit_bytes: int) -> None:
-    """Raises HouseError: 400 for a length that is none or that is given twice, 413 if too large."""
-    length = lengths[0]
-    if any(other != length for other in lengths) or not length.isdigit():
-        shown = shortened(b", ".join(lengths).decode("latin-1"))
-        raise refusal(f"content-length is {shown}, expected one number of bytes", param=None)
-    if len(length) > MOST_LENGTH_DIGITS or int(length) > limit_bytes:
-        raise _too_large(f"{length[:MOST_LENGTH_DIGITS].decode()} bytes", limit_bytes)
-
-
-async def read_body(receive: Receive, limit_bytes: int, timeout_s: float) -> bytes:
-    """The whole body, counted while it comes. Raises HouseError (408, 413), ClientGoneError."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read_body(receive, limit_bytes)
-    except TimeoutError as error:
-        raise HouseError(
-            f"the body did not come whole within {timeout_s:g} s; send it faster, or raise "
-            "server.body_timeout_s",
-            status=408,
-            type=INVALID,
-            code="request_timeout",
-        ) from error
-
-
-async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size > limit_bytes:
-            raise _too_large(
-                f"over {size} bytes" if message.get("more_body") else f"{size} bytes", limit_bytes
-            )
-        parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def let_go(receive: Receive) -> None:
-    """Before the connection is closed on a body that is not wanted: read some of it, for a moment.
-
-    A client that still sends when its connection closes sees a reset instead of our answer.
-    """
-    left = LINGER_BYTES
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b"")) + 1
-                if not message.get("more_body", False):
-                    return
-
-
-def _too_large(size: str, limit_bytes: int) -> HouseError:
-    return HouseError(
-        f"the body is {size} long, expected at most {limit_bytes}; send less, or raise "
-        "server.max_body_bytes",
-        status=413,
-        type=INVALID,
-        code="request_too_large",
-    )
 
 
 def unexpected(request_id: RequestId) -> HouseError:

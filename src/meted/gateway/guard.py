@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meted.domain.units import TenantName
+from meted.gateway.body_reader import BodyReader, check_encoding
 from meted.gateway.errors import admin_behind, key_behind
-from meted.gateway.exchange import check_encoding, check_length, read_body
 from meted.gateway.limits import KeyLimits
 from meted.live.doors import Doors, Key
 
@@ -22,13 +22,10 @@ Handler = Callable[[Request, Key], Awaitable[Any]]
 class Guard:
     """Lets requests in to handlers that answer with JSON."""
 
-    def __init__(
-        self, doors: Doors, limits: KeyLimits, *, max_body_bytes: int, body_timeout_s: float
-    ) -> None:
+    def __init__(self, doors: Doors, limits: KeyLimits, reader: BodyReader) -> None:
         self._doors = doors
         self._limits = limits
-        self._max_body_bytes = max_body_bytes
-        self._body_timeout_s = body_timeout_s
+        self._reader = reader
 
     def admin(self, method: str, path: str, handler: Handler) -> Route:
         """A door under /meted/v1 for admin keys only, whose limits do not hold there."""
@@ -67,8 +64,8 @@ class Guard:
                 check_encoding(value)
         lengths = [value for name, value in request.scope["headers"] if name == b"content-length"]
         if lengths:
-            check_length(lengths, self._max_body_bytes)
-        whole = await read_body(request.receive, self._max_body_bytes, self._body_timeout_s)
+            self._reader.check_length(lengths)
+        whole = await self._reader.read(request.receive)
         request.scope["meted.body_read"] = True
         return whole
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from meted.domain.request import EmbeddingPrompt, Prompt
 from meted.domain.units import MICROS_PER_SECOND, KeyId, Micros
-from meted.gateway.headers import Header, header_list
+from meted.gateway.headers import Header
 from meted.live.doors import HouseError, Key, Usage
 from meted.live.pricing import prompt_tokens_most
 from meted.policy.rate_limit import (
@@ -104,7 +104,9 @@ class KeyLimit:
 
     def headers(self) -> list[Header]:
         """OpenAI's headers of a limited key, as they stand now."""
-        return header_list(rate_headers(self._limiter.state(self._now())))
+        states = self._limiter.state(self._now())
+        # Our own names and numbers, which need no escaping.
+        return [(name.encode(), value.encode()) for name, value in rate_headers(states).items()]
 
     def idle(self, now: Micros) -> bool:
         """Whether a new one would stand just the same: nothing runs or is owed, all is full."""

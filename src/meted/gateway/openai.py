@@ -9,8 +9,9 @@ from starlette.types import Receive, Scope, Send
 from meted.domain.request import FinishReason, Outcome, Prompt, Sampling
 from meted.domain.units import DeploymentName
 from meted.gateway.bodies import Wish, read_embeddings
+from meted.gateway.body_reader import BodyReader, ClientGoneError
 from meted.gateway.errors import error_body, key_behind, refusal
-from meted.gateway.exchange import EVENTS, ClientGoneError, Exchange, unexpected
+from meted.gateway.exchange import EVENTS, Exchange, unexpected
 from meted.gateway.limits import KeyLimits, most_tokens
 from meted.gateway.replies import Chunks, Style, embeddings_answer, failed_stream, whole_answer
 from meted.live.doors import (
@@ -48,15 +49,13 @@ class Door:
         answer: Answer,
         *,
         limits: KeyLimits,
-        max_body_bytes: int,
-        body_timeout_s: float,
+        reader: BodyReader,
         request_ended: Callable[[], None],
     ) -> None:
         self._doors = doors
         self._answer = answer
         self._limits = limits
-        self._max_body_bytes = max_body_bytes
-        self._body_timeout_s = body_timeout_s
+        self._reader = reader
         self._request_ended = request_ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +63,7 @@ class Door:
         try:
             key = key_behind(self._doors, exchange.authorization)
             exchange.limit = self._limits.of(key)
-            body = await exchange.body(self._max_body_bytes, self._body_timeout_s)
+            body = await exchange.body(self._reader)
             await self._answer(exchange, key, body)
         except ClientGoneError:
             return

@@ -35,8 +35,10 @@ def nano_dollars(text: Any, what: str) -> NanoUSD:
 
 def decimal(billionths: int) -> str:
     """Billionths as an exact decimal number with nine places."""
-    whole, nanos = divmod(abs(billionths), NANOS_PER_SECOND)
-    return f"{'-' if billionths < 0 else ''}{whole}.{nanos:09d}"
+    if billionths < 0:
+        return f"-{decimal(-billionths)}"
+    whole, nanos = divmod(billionths, NANOS_PER_SECOND)
+    return f"{whole}.{nanos:09d}"
 
 
 def usd(amount: int) -> str:

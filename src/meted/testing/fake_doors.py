@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from meted.domain.deployment import Task
 from meted.domain.job import TrainingSpec
 from meted.domain.request import ChatPrompt, EmbeddingPrompt, FinishReason, Outcome, TextPrompt
 from meted.domain.units import (
+    BudgetName,
     DeploymentName,
     DeviceNanos,
     JobName,
@@ -162,12 +163,15 @@ class FakeDoors(FakeMoney):
             )
         if self.manners.refuses_with is not None:
             raise self.broke(submission.payer, gone=self.manners.refuses_with == 402)
-        hold = self.hold(
-            submission.payer,
-            submission.deployment,
-            least=_price(prompt_tokens(submission) + (0 if embeds else 1)),
-            most=_price(prompt_tokens(submission) + len(self._answer(submission)[0])),
-        )
+        hold = None
+        if self.money.budgets():
+            words = prompt_tokens(submission)
+            hold = self.hold(
+                submission.payer,
+                submission.deployment,
+                least=_price(words + (0 if embeds else 1)),
+                most=_price(words + len(self._answer(submission)[0])),
+            )
         ticket = FakeTicket(submission, hold)
         if self._keep_tickets:
             self.tickets.append(ticket)
@@ -231,8 +235,7 @@ class FakeDoors(FakeMoney):
             Delta(text=f" {word}" if index else word, completion_tokens=Tokens(index + 1))
             for index, word in enumerate(words)
         ]
-        ended = self._end(submission, len(words), outcome, reason, error)
-        return [begun, *deltas, replace(ended, stopped=stopped)]
+        return [begun, *deltas, self._end(submission, len(words), outcome, reason, error, stopped)]
 
     def _answer(self, submission: Submission) -> tuple[list[str], FinishReason | None]:
         """The words of the last turn or the prompt, up to max_tokens or a stop word."""
@@ -263,6 +266,7 @@ class FakeDoors(FakeMoney):
         outcome: Outcome,
         reason: FinishReason | None,
         error: str | None = None,
+        stopped: BudgetName | None = None,
     ) -> Ended:
         prompt = prompt_tokens(submission)
         usage = Usage(
@@ -273,7 +277,9 @@ class FakeDoors(FakeMoney):
             cost=NanoUSD((prompt + words) * NANO_USD_PER_TOKEN),
             price=_price(prompt + words),
         )
-        return Ended(outcome=outcome, finish_reason=reason, usage=usage, error=error)
+        return Ended(
+            outcome=outcome, finish_reason=reason, usage=usage, error=error, stopped=stopped
+        )
 
     def _deliver(self, ticket: FakeTicket, event: RequestEvent | HouseError) -> None:
         ticket.put(event)

@@ -98,7 +98,6 @@ class World:
                 clock=clock,
                 desk=self.desk,
                 pricing=self.pricing,
-                devices=len(pool.devices),
                 price=lambda: self.metering.meter.price,
             ),
             on_ready=lambda replica: None,

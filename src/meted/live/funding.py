@@ -33,13 +33,11 @@ class Funding:
         clock: Clock,
         desk: BudgetDesk,
         pricing: Pricing,
-        devices: int,
         price: Callable[[], Price],
     ) -> None:
         self._clock = clock
         self._desk = desk
         self._pricing = pricing
-        self._devices = devices
         self._price = price
 
     def prepare(self, request: LiveRequest, served: ServedDeployment) -> None:
@@ -52,8 +50,7 @@ class Funding:
         payer, deployment = submission.payer, submission.deployment
         request.tariff = Tariff(
             rates=self._pricing.rates(payer.tenant, deployment, at),
-            steps=served.watch.cost,
-            devices=self._devices,
+            steps=served.watch.device_cost,
             price=self._price(),
         )
         request.windows = self._desk.windows(payer, deployment, at)

@@ -62,6 +62,7 @@ from meted.live.jobs import Jobs, JobTotals
 from meted.live.keyring import Keyring
 from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
+from meted.live.remembering import Remembering
 from meted.live.serving import Serving
 from meted.live.store import Batch, Store, StoreDownError, StoreError
 from meted.live.timeline import Timeline
@@ -150,6 +151,7 @@ class House:
             acknowledge_durably=settings.acknowledge_durably,
         )
         self.metering.on_close = self._interval_closed
+        self._memory = Remembering(in_writer=self.metering.in_writer, spawn=self.spawn)
         self.treasury = Treasury(
             store=store,
             pool=settings.pool,
@@ -288,12 +290,12 @@ class House:
                 self.jobs_live.tell(name, Stop())
             case SaveDeployment(deployment=deployment):
                 self.serving.add_deployment(deployment)
-                self.remember(lambda: self.store.save_deployment(deployment))
+                self._memory.later(lambda: self.store.save_deployment(deployment))
             case ForgetDeployment(name=name):
                 self.serving.remove_deployment(name)
-                self.remember(lambda: self.store.remove_deployment(name))
+                self._memory.later(lambda: self.store.remove_deployment(name))
             case SaveJob(job=job):
-                self.remember(lambda: self.store.save_job(job))
+                self._memory.later(lambda: self.store.save_job(job))
             case Explain(reason=reason):
                 self._explain(reason)
             case _:
@@ -390,14 +392,6 @@ class House:
         """A job's loss curve over all sessions, JSON-ready, oldest first."""
         return [asdict(row) for row in self.metering.losses.get(name, [])]
 
-    def remember(self, call: Callable[[], None]) -> None:
-        """Write to the store in the writer's thread, in order."""
-
-        async def write() -> None:
-            await self.metering.in_writer(call)
-
-        self.spawn(write())
-
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run beside the loop; a failure ends the house, because silence would cost money."""
         task = asyncio.get_running_loop().create_task(work)
@@ -421,6 +415,7 @@ class House:
         self.serving.closing = True
         await _until(lambda: self.serving.in_flight == 0, DRAIN_SECONDS)
         self.stopping.set()
+        self._memory.ending = True
         for name, job in self.state.jobs.items():
             if job.status not in FINAL_JOB_STATUSES:
                 self.jobs_live.tell(name, Stop())

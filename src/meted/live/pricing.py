@@ -53,11 +53,10 @@ class Used:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
-    """How one request is charged: its rates, and what its engine's steps cost on these devices."""
+    """How one request is charged: its rates, and its engine's steps in device-microseconds."""
 
     rates: Rates
     steps: StepCost
-    devices: int
     price: Price
 
     def now(self, used: Used) -> NanoUSD:
@@ -104,8 +103,9 @@ class Tariff:
         """Upper cost of work alone in its batch: every step's fixed part is all its own."""
         steps = self.steps
         each = steps.fixed + steps.decode + steps.context * (context_tokens + output_tokens)
-        micros = steps.fixed + steps.prefill * prefill_tokens + each * output_tokens
-        nanos = round(micros * NANOS_PER_MICRO * self.devices * COST_SAFETY)
+        prefill = (steps.prefill + steps.attention * prefill_tokens / 2) * prefill_tokens
+        micros = steps.fixed + prefill + each * output_tokens
+        nanos = round(micros * NANOS_PER_MICRO * COST_SAFETY)
         return amount(DeviceNanos(nanos), self.price)
 
 

@@ -380,13 +380,13 @@ class Serving:
             meter.cover(replica.id, until, served.overhead)
             return
         parts: dict[Account, DeviceNanos] = {}
-        split = split_step(fresh, message.shares, served.watch.cost)
+        split = split_step(fresh, message.shares, served.watch.device_cost)
         for share, nanos in zip(message.shares, split, strict=True):
             request = replica.running.get(RequestId(share.request_id))
             account = request.account if request is not None else served.overhead
             parts[account] = DeviceNanos(parts.get(account, 0) + nanos)
         meter.charge(replica.id, until, parts)
-        served.watch.stepped(message.shares, message.duration_us)
+        served.watch.stepped(message.shares, message.duration_us, fresh)
 
     def _output(
         self,

@@ -69,7 +69,6 @@ class Treasury:
             clock=self._clock,
             desk=self.desk,
             pricing=self._pricing,
-            devices=len(self._pool.devices),
             price=lambda: self._metering.meter.price,
         )
 

@@ -22,11 +22,13 @@ FOLDED_CHARGES = "hour-charges/"
 
 @dataclass(slots=True)
 class Cell:
-    """Device time, cost and price of one place, corrections included."""
+    """Device time, cost and price of one place, corrections included, and what it bears of shared
+    cost."""
 
     nanos: int = 0
     cost: int = 0
     price: int = 0
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +157,14 @@ class Cells:
         where: _Where,
         request: str = "",
     ) -> None:
-        for *place, nanos, cost in self._grouped(joined, account, request, hour, sums, where):
-            cell = self._cell(place)
-            cell.nanos += whole(nanos)
-            cell.cost += whole(cost)
+        found = self.found
+        for *place, nanos, cost in self._rows(joined, account, request, hour, sums, where):
+            key = tuple(place)
+            cell = found.get(key)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            if cell is None:
+                cell = self._new(key)
+            cell.nanos += nanos
+            cell.cost += cost
 
     def _postings(self) -> None:
         moments, hours = self._scope.moments, self._scope.hours
@@ -205,10 +211,15 @@ class Cells:
     def _take_price(
         self, joined: str, *, account: str, hour: str, price: str, where: _Where, request: str = ""
     ) -> None:
-        for *place, amount in self._grouped(joined, account, request, hour, (price,), where):
-            self._cell(place).price += whole(amount)
+        found = self.found
+        for *place, amount in self._rows(joined, account, request, hour, (price,), where):
+            key = tuple(place)
+            cell = found.get(key)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            if cell is None:
+                cell = self._new(key)
+            cell.price += amount
 
-    def _grouped(
+    def _rows(
         self,
         joined: str,
         account: str,
@@ -217,23 +228,27 @@ class Cells:
         sums: tuple[str, ...],
         where: _Where,
     ) -> Iterator[Row]:
-        """Rows of account, request, hour and the sums."""
+        """Rows of account, request, hour and numbers, added up as far as the database should."""
         place = [account]
         place.append(request if self._by_request and request else "null")
         place.append(hour if self._by_hour else "null")
+        condition = f"{joined}{where.on(account)}"
+        if place[1] != "null":
+            # Nearly every row is a group of its own: adding up here spares the database a sort.
+            return self._db.stream(
+                f"SELECT {', '.join((*place, *sums))}{condition}", *where.all_values
+            )
         groups = ", ".join(column for column in place if column != "null")
         exact = ", ".join("0" if one == "0" else self._db.exact_sum(one) for one in sums)
-        return self._db.stream(
-            f"SELECT {', '.join(place)}, {exact}{joined}{where.on(account)} GROUP BY {groups}",
-            *where.all_values,
+        rows = self._db.stream(
+            f"SELECT {', '.join(place)}, {exact}{condition} GROUP BY {groups}", *where.all_values
         )
+        return ((*row[:3], *map(whole, row[3:])) for row in rows)
 
-    def _cell(self, place: list[object]) -> Cell:
+    def _new(self, key: tuple[object, ...]) -> Cell:
         # A row's columns are what `Place` says; the driver does not know their types.
-        key: Place = (place[0], place[1], place[2])  # pyright: ignore[reportAssignmentType]
-        cell = self.found.get(key)
-        if cell is None:
-            cell = self.found[key] = Cell()
+        place: Place = key  # pyright: ignore[reportAssignmentType]
+        cell = self.found[place] = Cell()
         return cell
 
 

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from meted.domain.budget import Budget, Window
 from meted.domain.line import Account
 from meted.domain.tenancy import Payer
-from meted.domain.units import KeyId, Micros, NanoUSD, TenantName
+from meted.domain.units import (
+    DeploymentName,
+    KeyId,
+    Micros,
+    NanoUSD,
+    ProjectName,
+    TenantName,
+)
 from meted.ledger.windows import window_of
 from meted.live.store import Batch, ChargeRow, LeaseLostError, RequestRow
 from meted.live.stores.accounts import AccountNumbers
@@ -18,6 +25,9 @@ _REQUEST = (
 )
 _CHARGE = "id, session, account, at, device_nanos, cost, price"
 _HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+_REMEMBERED = 10_000
+_Charged = tuple[TenantName, ProjectName | None, KeyId | None, DeploymentName | None, int]
 
 OUTSIDE = ""
 """In place of a house: what was charged before or outside of all leases."""
@@ -100,17 +110,25 @@ class BudgetsByTenant:
         self._by_tenant: dict[TenantName, list[Budget]] = {}
         for budget in budgets:
             self._by_tenant.setdefault(budget.tenant, []).append(budget)
+        self._found: dict[_Charged, list[tuple[Budget, Window]]] = {}
 
-    def covering(self, account: Account) -> list[Budget]:
-        """Those that a charge to this account counts against."""
+    def windows(self, account: Account, at: Micros) -> list[tuple[Budget, Window]]:
+        """Those that a charge to this account at this moment counts in."""
         if account.tenant is None or account.tenant not in self._by_tenant:
             return []
-        payer = _payer(account)
-        return [
-            budget
-            for budget in self._by_tenant[account.tenant]
-            if budget.covers(payer, account.deployment)
-        ]
+        # No window begins or ends within a day.
+        charged = (account.tenant, account.project, account.key, account.deployment, at // _DAY_US)
+        found = self._found.get(charged)
+        if found is None:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            payer = _payer(account)
+            found = self._found[charged] = [
+                (budget, window_of(budget, at))
+                for budget in self._by_tenant[account.tenant]
+                if budget.covers(payer, account.deployment)
+            ]
+        return found
 
 
 def _payer(account: Account) -> Payer:
@@ -134,8 +152,8 @@ def spend(
     for posting in postings:
         if not posting.price:
             continue
-        for budget in budgets.covering(posting.account):
-            window = _window(budget, posting)
+        for budget, window in budgets.windows(posting.account, posting.at):
+            _check_reserved_there(posting, window)
             place = (window.budget, window.starts)
             if window in posting.windows:
                 _, before = reserved.get(place, (budget, 0))
@@ -150,15 +168,13 @@ def spend(
         _spend_reserved(db, house, budget, place, price)
 
 
-def _window(budget: Budget, posting: Posting) -> Window:
-    window = window_of(budget, posting.at)
+def _check_reserved_there(posting: Posting, window: Window) -> None:
     for named in posting.windows:
-        if named.budget == budget.name and named != window:
+        if named.budget == window.budget and named != window:
             raise LeaseLostError(
                 f"{posting.name} at {posting.at} falls into {window} but was reserved in {named}; "
                 "reserve a posting at the moment that it bears, or write it without the window"
             )
-    return window
 
 
 def _lock(db: Statements, place: tuple[str, int]) -> bool:

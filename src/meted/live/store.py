@@ -36,6 +36,10 @@ class StoreDownError(StoreError):
     """The store cannot be reached or cannot write now; the same call may succeed later."""
 
 
+class IntervalClosedError(StoreError):
+    """An interval does not follow what its session holds: another house took the session over."""
+
+
 class LeaseLostError(StoreError):
     """A posting was reserved in a window of which this house holds no lease any more."""
 

@@ -10,8 +10,10 @@ import pytest
 
 from meted.domain.budget import Window
 from meted.domain.pool import Device, Pool, Price
-from meted.domain.units import Micros, NanoUSD
+from meted.domain.units import DeviceNanos, Micros
+from meted.ledger.recovery import recovered
 from meted.ledger.windows import window_of
+from meted.live.books import check
 from meted.live.clock import Clock
 from meted.live.metering import Metering
 from meted.live.store import (
@@ -400,16 +402,48 @@ def test_a_torn_end_is_told_and_what_was_acknowledged_is_entered(
 
 
 def test_a_record_that_the_store_refuses_is_told_with_its_place(site: Site) -> None:
-    site.world.write(batch(0))
-    other = replace(interval(0, {TRAINING: 1}), amount=NanoUSD(1))
+    made = budget("b", 10**9)
+    site.world.save_budget(made)
+    elsewhere = Window(budget=made.name, starts=Micros(5), ends=None)
     store = site.spooling()
     site.world.down = True
-    store.write(batch(1, opened=False))
-    store.write(Batch(closed=(other,)))
+    store.write(batch(0, opened=False))
+    row = replace(request_row(1, 70), price=NanoUSD(5), windows=(elsewhere,))
+    store.write(Batch(session="s1", requests=(row,)))
     store.close()
-    with pytest.raises(StoreError, match=r"refuses the record at byte \d+.*interval 0 of session"):
+    with pytest.raises(StoreError, match=r"refuses the record at byte \d+.*was reserved in"):
         site.open()
     assert site.spool.exists()
+
+
+def test_a_session_that_another_house_closed_keeps_what_its_clients_were_told(site: Site) -> None:
+    """A house dies with a spool, another recovers its session; then the first one comes back."""
+    whole = interval(1, {TRAINING: 5, request_account(1): 70})
+    half = replace(
+        whole, ended=Micros(whole.ended - 500_000), capacity_nanos=DeviceNanos(5 * 10**8)
+    )
+    half = recovered(replace(half, lines=()), ())
+    store = site.spooling()
+    store.lease((), now=Micros(START), until=Micros(START + 1))
+    store.write(Batch(closed=(interval(0, {}),), open=half))
+    site.world.down = True
+    store.write(Batch(session="s1", closed=(whole,), requests=(request_row(1, 70),)))
+    store.write(Batch(session="s1", closed=(interval(2, {request_account(2): 70}),)))
+    store.write(Batch(session="s1", requests=(request_row(2, 70),)))
+    store.close()
+    with closing(open_store(site.books, house="another")) as another:
+        for one in another.crashed():
+            made = recovered(one.interval, one.suspended, one.acknowledged)
+            another.write(Batch(closed=(made,)))
+    with closing(site.open()) as back:
+        (crashed,) = back.crashed()
+        assert {one.account.request for one in crashed.acknowledged} == {"request-1", "request-2"}
+        made = recovered(crashed.interval, crashed.suspended, crashed.acknowledged)
+        back.write(Batch(closed=(made,)))
+        assert back.crashed() == []
+    report = check(site.books)
+    assert report.balanced, report
+    assert report.requests == 2
 
 
 def test_what_no_store_can_store_is_refused_at_once(site: Site) -> None:

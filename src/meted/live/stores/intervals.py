@@ -3,7 +3,7 @@
 import msgspec
 
 from meted.domain.line import Interval
-from meted.live.store import StoreError
+from meted.live.store import IntervalClosedError
 from meted.live.stores.accounts import AccountNumbers
 from meted.live.stores.database import Statements, marks
 
@@ -26,7 +26,8 @@ def session_number(db: Statements, name: str, house: str) -> int:
 
 
 def append(db: Statements, accounts: AccountNumbers, session: int, interval: Interval) -> None:
-    """Close an interval, once. Raises StoreError if it is closed with other content."""
+    """Close an interval, once. Raises IntervalClosedError if it is closed with other content, or
+    does not begin where its session's last one ended."""
     db.change("DELETE FROM provisional WHERE session = ? AND number <= ?", session, interval.number)
     values = (
         *(interval.priced_from, interval.started, interval.ended, interval.devices),
@@ -34,6 +35,7 @@ def append(db: Statements, accounts: AccountNumbers, session: int, interval: Int
     )
     if _is_closed(db, session, interval, values):
         return
+    _check_follows(db, session, interval)
     accounts.prepare(db, [line.account for line in interval.lines])
     db.insert(
         "lines",
@@ -65,11 +67,27 @@ def _is_closed(db: Statements, session: int, interval: Interval, values: tuple[i
             )
         )
     if written[0] != values:
-        raise StoreError(
+        raise IntervalClosedError(
             f"interval {interval.number} of session {interval.session} is closed with "
             f"({FACTS}) = {written[0]} and cannot be closed again with {values}"
         )
     return True
+
+
+def _check_follows(db: Statements, session: int, interval: Interval) -> None:
+    last = db.rows(
+        "SELECT number, ended FROM intervals WHERE session = ? ORDER BY number DESC LIMIT 1",
+        session,
+    ) or db.rows(
+        "SELECT last, ended FROM hours WHERE session = ? ORDER BY last DESC LIMIT 1", session
+    )
+    if last and last[0] != (interval.number - 1, interval.started):
+        number, ended = last[0]
+        raise IntervalClosedError(
+            f"interval {interval.number} of session {interval.session} starts at "
+            f"{interval.started} (us), but the last one there is {number} and ended at {ended}; "
+            "another house has closed the session"
+        )
 
 
 def set_provisional(db: Statements, session: int, interval: Interval) -> None:

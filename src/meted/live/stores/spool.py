@@ -20,6 +20,7 @@ from meted.live.metering import LEASE_LOST
 from meted.live.store import (
     Batch,
     Crashed,
+    IntervalClosedError,
     Lease,
     LeaseLostError,
     LeaseWish,
@@ -336,6 +337,11 @@ class SpoolingStore(DelegatingStore):
             raise
         except LeaseLostError:
             self._enter_without_lost_leases(batch)
+        except IntervalClosedError as error:
+            log.warning(
+                "%s: %s; its requests are entered without their intervals", self._path, error
+            )
+            self._enter_without_lost_leases(without_intervals(batch))
         except StoreError as error:
             raise SpoolError(
                 f"{self._path}: the store refuses the record at byte {record.start}: {error}; put "
@@ -363,6 +369,13 @@ class SpoolingStore(DelegatingStore):
         except LeaseLostError as error:
             log.error("%s, told as %d nano-USD, is charged 0: %s", name, price, error)
             DelegatingStore.write(self, free)
+
+
+def without_intervals(batch: Batch) -> Batch:
+    """What clients were told of a session that another house closed meanwhile, and recovered: its
+    requests and charges. Recovery makes the requests whole; a job's time there counts as lost."""
+    charges = (replace(row, device_nanos=0, cost=NanoUSD(0)) for row in batch.charges)
+    return replace(batch, closed=(), open=None, charges=tuple(charges))
 
 
 def books_name(target: str | Path) -> str:

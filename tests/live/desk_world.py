@@ -194,6 +194,7 @@ class House:
         windows = self.desk.windows(PAYER, None, self.world.now)
         lack = self.desk.hopeless(windows, NanoUSD(amount))
         if lack is not None:
+            self.desk.refuse(lack)
             self.refused[name] = lack
         elif windows:
             self.waiting[name] = (windows, amount)
@@ -208,6 +209,7 @@ class House:
                 return
             del self.waiting[name]
             if isinstance(made, NoMoney):
+                self.desk.refuse(made)
                 self.refused[name] = made
             else:
                 self.running.add(name)

@@ -272,6 +272,7 @@ def test_a_removed_budget_lets_go_those_who_wait_for_it(world: World) -> None:
     world.reread()
     world.ticks(2)
     assert house.running == {"t", "u"}
+    assert not isinstance(house.desk.resize(TransferId("t"), NanoUSD(200)), NoMoney)
     house.end("t", 100)
     house.give_up("u")
     world.ticks(2)

@@ -133,7 +133,7 @@ class BudgetDesk:
             if self.transfers.knows(window):
                 lack = self._lack(window, amount)
                 if lack is not None and lack.gone:
-                    return self._refused(lack)
+                    return lack
         return None
 
     def reserve(
@@ -231,6 +231,9 @@ class BudgetDesk:
             in_use = self.transfers.balance(window).pending > 0
             if (over or not self._in_force(window)) and not in_use:
                 self._forget(window)
+            elif not self._in_force(window):
+                # What runs under a budget that was removed is not held up by it.
+                self.transfers.regrant(window, None)
 
     def _in_force(self, window: Window) -> bool:
         budget = self._budgets.get(window.budget)
@@ -259,13 +262,18 @@ class BudgetDesk:
                 self._wanted.clear()
                 if await self._lease(wishes):
                     self._on_money()
-                if not any(self._wanted[window] for window in self._wanted.keys() - self._lacking):
+                if not any(map(self._urgent, self._wanted)):
                     return
         except StoreDownError as error:
             self._lacking |= needy
             log.warning("leases are not prolonged: %s", error)
         finally:
             self._asking = False
+
+    def _urgent(self, window: Window) -> bool:
+        """Whether somebody waits for a window that was not asked for in vain just now."""
+        needed = self._wanted[window] > 0 or not self.transfers.knows(window)
+        return needed and window not in self._lacking
 
     async def _lease(self, wishes: Sequence[LeaseWish]) -> bool:
         """Ask once; True if there is more money than before for somebody who may want it."""
@@ -370,7 +378,7 @@ class BudgetDesk:
     def _short(self, short: Short) -> NoMoney | None:
         lack = self._lack(short.window, short.wanted)
         if lack is not None and lack.gone:
-            return self._refused(lack)
+            return lack
         self._want(short.window, short.wanted)
         return None
 
@@ -401,13 +409,17 @@ class BudgetDesk:
                 continue
             available = self.transfers.balance(window).available
             if available is not None and available < wanted:
-                return self._refused(self._standing(window, wanted, gone=False))
+                return self._standing(window, wanted, gone=False)
         return None
 
-    def _refused(self, lack: NoMoney) -> NoMoney:
+    def knows(self, windows: Iterable[Window]) -> bool:
+        """Whether the store has said how these windows stand, as far as they are in force."""
+        return all(self.transfers.knows(one) for one in windows if self._in_force(one))
+
+    def refuse(self, lack: NoMoney) -> None:
+        """Somebody is told that there is no money: count it."""
         name = lack.budget.name
         self._refusals[name] = self._refusals.get(name, 0) + 1
-        return lack
 
     def _spent(self, window: Window) -> NanoUSD:
         """By all houses, as far as this one knows; its own part to the last posting."""

@@ -20,6 +20,8 @@ from meted.live.refusals import no_money
 from meted.live.served import ServedDeployment
 from meted.live.tickets import LiveRequest
 
+EARLY_TOKENS = 32
+"""Tokens before its money ends from which on a request asks for more."""
 CHARGED = (Outcome.DONE, Outcome.CANCELLED)
 """Who leaves pays for what was computed; what failed costs its tenant nothing."""
 
@@ -72,14 +74,18 @@ class Funding:
         if made is None:
             return False
         request.transfer, request.reserved = name, worst
+        request.windows = made.windows
         return True
 
-    def give_up(self, request: LiveRequest, served: ServedDeployment) -> HouseError:
-        """A request has waited for money long enough."""
+    def give_up(self, request: LiveRequest, served: ServedDeployment) -> HouseError | None:
+        """A request has waited for money long enough; None if it is not money that it lacks, but
+        a place on a replica."""
         worst = self._worst(request, served)
         lack = self._desk.waiting(request.windows, worst)
         if lack is not None:
             return self._refusal(lack)
+        if self._desk.knows(request.windows):
+            return None
         return HouseError(
             "the house could not learn how its budgets stand; try again in a moment",
             status=503,
@@ -99,23 +105,36 @@ class Funding:
             request.reserved = worst
 
     def stepped(self, request: LiveRequest, cost: NanoUSD) -> NoMoney | None:
-        """A request has generated: see that the next steps are covered too, else why it stops."""
+        """A request has generated: see that the next steps are covered too, else why it stops.
+
+        More is asked for some tokens before it is needed, so that another house may give it back.
+        """
         tariff, transfer = request.tariff, request.transfer
         if transfer is None or tariff is None:
             return None
         used = self._used(request, cost)
         left = self._output_left(request)
-        soon = tariff.most_after(used, min(LOOKAHEAD_TOKENS, left))
-        if soon <= request.reserved:
+        if tariff.most_after(used, min(EARLY_TOKENS, left)) <= request.reserved:
             return None
-        lack: NoMoney | None = None
-        for wanted in (tariff.most_after(used, min(OPEN_ENDED_TOKENS, left)), soon):
-            made = self._desk.resize(transfer, wanted)
-            if not isinstance(made, NoMoney):
-                request.reserved = wanted
-                return None
-            lack = made
-        return lack
+        soon = tariff.most_after(used, min(LOOKAHEAD_TOKENS, left))
+        lack = self._extend(
+            request, transfer, tariff.most_after(used, min(OPEN_ENDED_TOKENS, left))
+        )
+        if lack is not None and soon > request.reserved:
+            lack = self._extend(request, transfer, soon)
+            if lack is not None:
+                self._desk.refuse(lack)
+                return lack
+        return None
+
+    def _extend(
+        self, request: LiveRequest, transfer: TransferId, wanted: NanoUSD
+    ) -> NoMoney | None:
+        made = self._desk.resize(transfer, wanted)
+        if isinstance(made, NoMoney):
+            return made
+        request.reserved = wanted
+        return None
 
     def settle(self, request: LiveRequest, outcome: Outcome, cost: NanoUSD) -> NanoUSD:
         """The end: charge what was used, never more than was set aside; the rest goes back."""
@@ -155,4 +174,5 @@ class Funding:
         return max(0, most - request.completion_tokens)
 
     def _refusal(self, lack: NoMoney) -> HouseError:
+        self._desk.refuse(lack)
         return no_money(lack, now=self._clock.wall())

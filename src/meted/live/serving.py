@@ -230,9 +230,11 @@ class Serving:
         now = self._clock.now()
         for served in self.deployments.values():
             for request in list(served.waiting):
-                if request.parked is not None and request.parked < now - MONEY_TIMEOUT_US:
+                parked = request.parked is not None and request.parked < now - MONEY_TIMEOUT_US
+                refusal = self._funding.give_up(request, served) if parked else None
+                if refusal is not None:
                     served.waiting.remove(request)
-                    self._refuse(served, request, self._funding.give_up(request, served))
+                    self._refuse(served, request, refusal)
                 elif request.arrived < now - QUEUE_TIMEOUT_US:
                     served.waiting.remove(request)
                     waited = QUEUE_TIMEOUT_US // 1_000_000

@@ -27,8 +27,12 @@ from meted.live.pricing import Pricing
 from meted.live.refusals import job_without_money
 from meted.live.store import ChargeRow
 
-AHEAD_S = 3
-"""Seconds of all devices set aside beyond what is used: until the next look, and a checkpoint."""
+AHEAD_S = 5
+"""Seconds of all devices that a job asks for beyond what it has used."""
+LEAST_S = 3
+"""Seconds without which it must stop: until the next look, and a checkpoint."""
+GRACE_US = Micros(1_000_000)
+"""How long a new part may run before its first money comes, e.g. just after midnight."""
 
 
 @dataclass(slots=True)
@@ -74,11 +78,15 @@ class JobFunds:
         self._price = price
         self._parts: dict[JobName, _Part] = {}
         self._charged: dict[JobName, _Charged] = {}
+        self._without_money: set[JobName] = set()
 
     def begin(self, spec: TrainingSpec) -> str | None:
         """Set the first seconds of a job's next part aside. Returns why not, if nobody pays."""
         part = self._part(spec)
-        return self._cover(part, spec, self._ahead(part))
+        refusal = self._cover(part, spec, NanoUSD(0))
+        if refusal is not None:
+            self._parts.pop(spec.name)
+        return refusal
 
     def extend(
         self, spec: TrainingSpec, used: DeviceNanos, cost: NanoUSD, *, running: int
@@ -87,8 +95,12 @@ class JobFunds:
         that the part is paid for, and what comes next. Returns why not, if nobody pays."""
         part = self._part(spec)
         cost = NanoUSD(cost + amount(DeviceNanos(running), self._price()))
-        price = self._price_of(spec, part, used, cost)
-        return self._cover(part, spec, NanoUSD(price + self._ahead(part)))
+        refusal = self._cover(part, spec, self._price_of(spec, part, used, cost))
+        if refusal is not None and part.transfer is None:
+            if self._wall() - part.begun < GRACE_US:
+                return None
+            self._parts.pop(spec.name)
+        return refusal
 
     def charge(
         self, spec: TrainingSpec, account: Account, used: DeviceNanos, cost: NanoUSD
@@ -145,25 +157,44 @@ class JobFunds:
             )
         return part
 
-    def _cover(self, part: _Part, spec: TrainingSpec, wanted: NanoUSD) -> str | None:
+    def _cover(self, part: _Part, spec: TrainingSpec, price: NanoUSD) -> str | None:
+        """Have `price` and some seconds ahead set aside, or at least those it takes to stop."""
         if not part.windows:
             return None
-        if part.transfer is None:
+        lack: NoMoney | None = None
+        for seconds in (AHEAD_S, LEAST_S):
+            wanted = NanoUSD(price + self._ahead(part, seconds))
+            if not _covers(part, wanted):
+                lack = self._set_aside(part, spec, wanted)
+            if _covers(part, wanted):
+                self._without_money.discard(spec.name)
+                return None
+        return self._refused(spec, lack)
+
+    def _set_aside(self, part: _Part, spec: TrainingSpec, wanted: NanoUSD) -> NoMoney | None:
+        if part.transfer is not None:
+            made = self._desk.resize(part.transfer, wanted)
+        else:
             name = TransferId(f"{spec.name}/{self._session}/{part.number}")
             made = self._desk.reserve(name, part.windows, wanted)
-            if made is None or isinstance(made, NoMoney):
-                self._parts.pop(spec.name)
-                return job_without_money(made)
-            part.transfer, part.reserved = name, wanted
-        elif wanted > part.reserved:
-            made = self._desk.resize(part.transfer, wanted)
-            if isinstance(made, NoMoney):
-                return job_without_money(made)
-            part.reserved = wanted
+        if made is None or isinstance(made, NoMoney):
+            return made
+        part.transfer, part.reserved, part.windows = made.id, made.amount, made.windows
+        if not part.windows:
+            # Its budgets have been removed since the part began.
+            self._desk.void(made.id)
+            part.transfer = None
         return None
 
-    def _ahead(self, part: _Part) -> NanoUSD:
-        nanos = DeviceNanos(AHEAD_S * NANOS_PER_SECOND * self._devices)
+    def _refused(self, spec: TrainingSpec, lack: NoMoney | None) -> str:
+        """Counted once, however often the job asks until there is money again."""
+        if lack is not None and spec.name not in self._without_money:
+            self._without_money.add(spec.name)
+            self._desk.refuse(lack)
+        return job_without_money(lack)
+
+    def _ahead(self, part: _Part, seconds: int) -> NanoUSD:
+        nanos = DeviceNanos(seconds * NANOS_PER_SECOND * self._devices)
         return price_of_training(part.rates, nanos, amount(nanos, self._price()))
 
     def _price_of(
@@ -173,3 +204,7 @@ class JobFunds:
         charged = self._charged[spec.name]
         before = price_of_training(part.rates, DeviceNanos(charged.nanos), NanoUSD(charged.cost))
         return NanoUSD(max(0, price_of_training(part.rates, used, cost) - before))
+
+
+def _covers(part: _Part, wanted: NanoUSD) -> bool:
+    return not part.windows or (part.transfer is not None and wanted <= part.reserved)

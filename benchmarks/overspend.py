@@ -12,6 +12,7 @@ spending before a request and charges after it.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import statistics
@@ -123,14 +124,19 @@ async def ask_all(gateways: list[tuple[str, str]], asked: list[Plan], result: Re
 # Meted.
 
 
-async def kill_houses(houses: Houses, rng: random.Random, result: Result) -> None:
-    """kill -9 of a random house every few seconds, until cancelled; each starts again at once."""
+async def kill_houses(
+    houses: Houses, rng: random.Random, result: Result, over: asyncio.Event
+) -> None:
+    """kill -9 of a random house every few seconds, each started again at once, until it is over."""
     while True:
-        await asyncio.sleep(rng.uniform(1.0, 4.0))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), rng.uniform(1.0, 4.0))
+        if over.is_set():
+            return
         victim = rng.choice(houses.all)
         victim.kill()
         result.kills += 1
-        await asyncio.shield(asyncio.to_thread(victim.start))
+        await asyncio.to_thread(victim.start)
 
 
 async def watch_standing(houses: Houses, result: Result) -> None:
@@ -148,24 +154,18 @@ async def run_houses(
 ) -> list[Told]:
     rng = random.Random(result.seed)
     gateways = [(house.url, house.key) for house in houses.all]
-    beside = [asyncio.create_task(watch_standing(houses, result))]
-    if kills:
-        beside.append(asyncio.create_task(kill_houses(houses, rng, result)))
+    over = asyncio.Event()
+    if not kills:
+        over.set()
+    watching = asyncio.create_task(watch_standing(houses, result))
+    killing = asyncio.create_task(kill_houses(houses, rng, result, over))
     told = await ask_all(gateways, asked, result)
-    beside[-1].cancel()
-    for house in houses.all:
-        await asyncio.to_thread(_alive, house)
+    over.set()
+    await killing
     await asyncio.to_thread(houses.wait_settled)
-    for one in beside:
-        one.cancel()
-    await asyncio.gather(*beside, return_exceptions=True)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
     return told
-
-
-def _alive(house: Any) -> None:
-    if house.process is None or house.process.poll() is not None:
-        house.start()
-    house.wait_until("the house answers", lambda: house.admin("status") is not None)
 
 
 def measure_houses(

@@ -401,18 +401,24 @@ def test_a_torn_end_is_told_and_what_was_acknowledged_is_entered(
     assert site.rows() == written(tmp_path, batch(0))
 
 
-def test_a_record_that_the_store_refuses_is_told_with_its_place(site: Site) -> None:
-    made = budget("b", 10**9)
-    site.world.save_budget(made)
-    elsewhere = Window(budget=made.name, starts=Micros(5), ends=None)
-    store = site.spooling()
-    site.world.down = True
+def test_a_record_that_the_store_refuses_is_told_with_its_place(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = site.open(down=True)
     store.write(batch(0, opened=False))
-    row = replace(request_row(1, 70), price=NanoUSD(5), windows=(elsewhere,))
-    store.write(Batch(session="s1", requests=(row,)))
+    store.write(Batch(session="s1", requests=(request_row(1, 70),)))
     store.close()
-    with pytest.raises(StoreError, match=r"refuses the record at byte \d+.*was reserved in"):
-        site.open()
+    world = site.new_world()
+    write = world.write
+
+    def choosy(batch: Batch) -> None:
+        if any(row.request_id == "request-1" for row in batch.requests):
+            raise StoreError("no row like that")
+        write(batch)
+
+    monkeypatch.setattr(world, "write", choosy)
+    with pytest.raises(StoreError, match=r"refuses the record at byte \d+: no row like that"):
+        site.spooling()
     assert site.spool.exists()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -270,8 +271,8 @@ def _told_already(row: RequestRow) -> None:
 
 
 def new_session() -> str:
-    """A name for this run of the house that sorts by time."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.monotonic_ns() % 10**6:06d}"
+    """A name for this run of the house that sorts by time and that no other house has."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
 def _own_clock() -> DeviceNanos:

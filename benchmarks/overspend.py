@@ -177,7 +177,9 @@ def measure_houses(
     seed: int,
     model: FakeModel,
     kills: bool = True,
+    count: int = 4,
 ) -> Result:
+    """One run with houses of its own."""
     asked = plans(clients, seed=seed, leaving_permille=LEAVING_PERMILLE)
     if scenario == "suffices":
         budget = sum(plan.worst for plan in asked)
@@ -186,7 +188,7 @@ def measure_houses(
     result = Result(
         gateway="meted", scenario=scenario, store=store, seed=seed, clients=clients, budget=budget
     )
-    houses = Houses(4, target, model=model)
+    houses = Houses(count, target, model=model)
     try:
         houses.start()
         houses.set_budget(BUDGET, budget)

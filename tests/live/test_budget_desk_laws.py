@@ -187,4 +187,4 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 TestDesks = DeskMachine.TestCase
-TestDesks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDesks.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

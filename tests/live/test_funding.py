@@ -14,7 +14,6 @@ from meted.domain.units import BudgetName, Tokens
 from meted.ledger.rates import RateCard
 from meted.live import serving as serving_module
 from meted.live.doors import Ended, HouseError
-from meted.live.funding import EARLY_TOKENS
 from meted.live.pricing import OPEN_ENDED_TOKENS
 from meted.live.wire import Add, Admitted, Cancel
 
@@ -79,11 +78,11 @@ async def test_without_max_tokens_more_is_asked_for_before_it_is_needed(world: W
     world.ask(1)
     world.hear("m-1", Admitted("r1", 3))
     assert pending(world) == OPEN_ENDED_TOKENS * 1_000
-    for _ in range(OPEN_ENDED_TOKENS - EARLY_TOKENS):
+    for _ in range(OPEN_ENDED_TOKENS - 32):
         world.step("m-1", "r1")
     assert pending(world) == OPEN_ENDED_TOKENS * 1_000
     world.step("m-1", "r1")
-    generated = OPEN_ENDED_TOKENS - EARLY_TOKENS + 1
+    generated = OPEN_ENDED_TOKENS - 32 + 1
     assert pending(world) == (generated + OPEN_ENDED_TOKENS) * 1_000
 
 
@@ -149,6 +148,26 @@ async def test_who_waits_for_a_budget_that_is_removed_goes_on_and_is_charged(wor
         world.step("m-1", name, finish=FinishReason.STOP)
         ended = (await events(ticket))[-1]
         assert isinstance(ended, Ended) and ended.usage.price == 1_000
+
+
+async def test_who_began_without_a_budget_is_charged_outside_of_one_made_meanwhile(
+    world: World,
+) -> None:
+    await world.budget(10_000)
+    made = world.store.budgets()
+    world.replica()
+    world.ask(1, max_tokens=10)
+    second = world.ask(2, max_tokens=10)
+    world.store.remove_budget(BudgetName("b"))
+    world.desk.load(world.store.budgets())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    world.store.save_budget(made[0])
+    world.step("m-1", "r2", finish=FinishReason.STOP)
+    ended = (await events(second))[-1]
+    assert isinstance(ended, Ended) and ended.usage.price == 1_000
+    (standing,) = world.store.standings(now=world.metering._clock.wall())
+    assert (standing.spent, standing.all_spent) == (0, 1_000)
 
 
 async def test_who_waited_for_the_store_is_told_so(world: World) -> None:

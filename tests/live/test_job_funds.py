@@ -172,3 +172,15 @@ def test_a_removed_budget_holds_up_no_job(world: World) -> None:
     row = funds.charge(SPEC, ACCOUNT, seconds(50), NanoUSD(0))
     assert row is not None and row.price == 50 * SECOND
     assert house.desk.gauges() == []
+
+
+def test_a_budget_removed_before_it_was_read_holds_up_no_job(world: World) -> None:
+    world.save(budget("b", 6 * SECOND))
+    funds = funds_of(world.house("a"))
+    assert funds.extend(SPEC, seconds(1), NanoUSD(0), running=0) is None
+    world.books.remove_budget(BudgetName("b"))
+    world.reread()
+    for used in (2, 50):
+        assert funds.extend(SPEC, seconds(used), NanoUSD(0), running=0) is None
+    row = funds.charge(SPEC, ACCOUNT, seconds(50), NanoUSD(0))
+    assert row is not None and (row.price, row.windows) == (50 * SECOND, ())

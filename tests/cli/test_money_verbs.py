@@ -248,3 +248,12 @@ def test_no_secret_is_in_the_houses_log(at_house: Ask, house: RealHouse) -> None
         assert secret not in log
     # The house prints its page's address, with the admin's key in the fragment, to its own user.
     assert log.count(admin) <= 1
+
+
+def test_the_last_thing_in_the_log_is_who_ended_the_house(own_house: RealHouse, run) -> None:
+    own_house.start()
+    environment = {"METED_HOME": str(own_house.home)}
+    assert run("down", env=environment).exit_code == 0
+    assert [one["action"] for one in shown(run("audit", "--json", env=environment))] == [
+        *("shutdown", "key.create"),
+    ]

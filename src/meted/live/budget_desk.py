@@ -143,7 +143,7 @@ class BudgetDesk:
 
         Budgets that are not in force any more have no part in it.
         """
-        windows = tuple(window for window in windows if self._in_force(window))
+        windows = tuple(window for window in windows if self.in_force(window))
         unknown = [window for window in windows if not self.transfers.knows(window)]
         if unknown:
             for window in unknown:
@@ -228,14 +228,19 @@ class BudgetDesk:
         now = self._wall()
         for window in list(self._leases):
             over = window.ends is not None and window.ends + LEASE_US < now
-            in_use = self.transfers.balance(window).pending > 0
-            if (over or not self._in_force(window)) and not in_use:
+            balance = self.transfers.balance(window)
+            in_use = balance.pending > 0
+            if (over or not self.in_force(window)) and not in_use:
                 self._forget(window)
-            elif not self._in_force(window):
+            elif not self.in_force(window):
                 # What runs under a budget that was removed is not held up by it.
                 self.transfers.regrant(window, None)
+            elif balance.granted is None and self._budgets[window.budget].hard:
+                # Made anew: nothing of it is granted yet but what is in use.
+                self.transfers.regrant(window, NanoUSD(balance.posted + balance.pending))
 
-    def _in_force(self, window: Window) -> bool:
+    def in_force(self, window: Window) -> bool:
+        """Whether a window is one of a budget that this house knows to be in force."""
         budget = self._budgets.get(window.budget)
         return budget is not None and window_of(budget, window.starts) == window
 
@@ -311,7 +316,7 @@ class BudgetDesk:
 
     def _wish(self, window: Window) -> LeaseWish | None:
         """All that is left if nobody else lacks it; what is in use and needed if somebody does."""
-        if not self._in_force(window):
+        if not self.in_force(window):
             return None
         budget, needed = self._budgets[window.budget], self._wanted[window]
         if not budget.hard:
@@ -414,7 +419,7 @@ class BudgetDesk:
 
     def knows(self, windows: Iterable[Window]) -> bool:
         """Whether the store has said how these windows stand, as far as they are in force."""
-        return all(self.transfers.knows(one) for one in windows if self._in_force(one))
+        return all(self.transfers.knows(one) for one in windows if self.in_force(one))
 
     def refuse(self, lack: NoMoney) -> None:
         """Somebody is told that there is no money: count it."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from meted.cli.amounts import Dollars
 from meted.cli.books import changing_books, named, open_books, wall
 from meted.cli.client import connect
 from meted.cli.common import Verbs, common_options, examples, print_json
@@ -19,28 +20,11 @@ from meted.domain.units import (
     ProjectName,
     TenantName,
 )
-from meted.live.dollars import nano_dollars
 from meted.live.home import Home
 from meted.live.money_views import budget_view, standing_view
 
 DEFAULT_ALERTS = (50, 80, 100)
 MOST_PERCENT = 1_000
-
-
-class Dollars(click.ParamType[NanoUSD]):
-    """Exact dollars with up to nine decimals."""
-
-    name = "usd"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> NanoUSD:
-        if isinstance(value, int):
-            return NanoUSD(value)
-        try:
-            return nano_dollars(value, "the amount")
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group(

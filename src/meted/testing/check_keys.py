@@ -3,19 +3,15 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from meted.domain.tenancy import DEFAULT_PROJECT
 from meted.domain.units import KeyId, Micros, ProjectName
 from meted.live.store import AuditEntry, Store, StoreError
 from meted.policy.rate_limit import Limits
-from meted.testing.store_rows import TENANT
-
-if TYPE_CHECKING:
-    from meted.testing.check_store import MakeStore
+from meted.testing.store_rows import TENANT, MakeStore
 
 
-def check_keys(make_store: "MakeStore", stored_bytes: Callable[[], bytes] | None) -> None:
+def check_keys(make_store: MakeStore, stored_bytes: Callable[[], bytes] | None) -> None:
     """A secret finds its key and is nowhere stored; a revoked key says so to every store."""
     with closing(make_store()) as store, closing(make_store("there")) as other:
         before = other.version()
@@ -79,7 +75,7 @@ def _check_names(store: Store) -> None:
     assert list(store.keys()) == known
 
 
-def check_audit(make_store: "MakeStore") -> None:
+def check_audit(make_store: MakeStore) -> None:
     """Entries come back whole, newest first, to every store."""
     entries = [
         AuditEntry(

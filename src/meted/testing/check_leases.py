@@ -3,16 +3,12 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from meted.domain.budget import Budget, Period, Window
 from meted.domain.units import BudgetName, DeploymentName, Micros, NanoUSD
 from meted.ledger.windows import window_of
 from meted.live.store import Batch, Lease, LeaseLostError, LeaseWish, Store, StoreError
-from meted.testing.store_rows import MICROS, budget, charge_row, request_row
-
-if TYPE_CHECKING:
-    from meted.testing.check_store import MakeStore
+from meted.testing.store_rows import MICROS, MakeStore, budget, charge_row, request_row
 
 SESSION = "leases"
 LIFE = 10 * MICROS
@@ -20,7 +16,7 @@ _FIRST_CHARGE = 1_000
 _START = 1_750_000_000_000_000
 
 
-def check_leases(make_store: "MakeStore") -> None:
+def check_leases(make_store: MakeStore) -> None:
     """All below, each on a budget of its own, which it removes."""
     check_alone_gets_all(make_store)
     check_share_among_the_living(make_store)
@@ -62,7 +58,7 @@ def whole(name: str, limit: int, *, hard: bool = True) -> tuple[Budget, Window]:
     return made, window_of(made, Micros(_START))
 
 
-def check_alone_gets_all(make_store: "MakeStore") -> None:
+def check_alone_gets_all(make_store: MakeStore) -> None:
     """A house alone gets what is left, whatever it asks; asking for less gives back."""
     with closing(make_store()) as store:
         made, window, before = _opened(store, "alone", 100)
@@ -83,7 +79,7 @@ def check_alone_gets_all(make_store: "MakeStore") -> None:
         _end(store, "alone")
 
 
-def check_share_among_the_living(make_store: "MakeStore") -> None:
+def check_share_among_the_living(make_store: MakeStore) -> None:
     """With others alive a house gets its least first and of the rest its share; shortages show."""
     with closing(make_store()) as here, closing(make_store("there")) as there:
         _, window, before = _opened(here, "shared", 100)
@@ -104,7 +100,7 @@ def check_share_among_the_living(make_store: "MakeStore") -> None:
         _end(here, "shared", there)
 
 
-def check_parts_too_small_go_back(make_store: "MakeStore") -> None:
+def check_parts_too_small_go_back(make_store: MakeStore) -> None:
     """Houses that hold parts too small for what they need do not block each other."""
     with closing(make_store()) as here, closing(make_store("there")) as there:
         _, window, before = _opened(here, "parts", 100)
@@ -124,7 +120,7 @@ def check_parts_too_small_go_back(make_store: "MakeStore") -> None:
         _end(here, "parts", there)
 
 
-def check_spending_is_exactly_once(make_store: "MakeStore") -> None:
+def check_spending_is_exactly_once(make_store: MakeStore) -> None:
     """Requests and charges add their price once to the window they were reserved in."""
     with closing(make_store()) as store:
         made, window, before = _opened(store, "once", 1_000)
@@ -150,7 +146,7 @@ def check_spending_is_exactly_once(make_store: "MakeStore") -> None:
         _end(store, "once")
 
 
-def check_lost_lease_writes_nothing(make_store: "MakeStore") -> None:
+def check_lost_lease_writes_nothing(make_store: MakeStore) -> None:
     """More than was granted of a hard budget is refused with all of its batch."""
     with closing(make_store()) as store:
         _, window, before = _opened(store, "lost", 1_000)
@@ -170,7 +166,7 @@ def check_lost_lease_writes_nothing(make_store: "MakeStore") -> None:
         _end(store, "lost")
 
 
-def check_gone_house_leaves_what_it_has_not_spent(make_store: "MakeStore") -> None:
+def check_gone_house_leaves_what_it_has_not_spent(make_store: MakeStore) -> None:
     """A house whose life has ended keeps what it spent; so does one that begins again."""
     with closing(make_store()) as here, closing(make_store("there")) as there:
         _, window, before = _opened(here, "gone", 100)
@@ -191,7 +187,7 @@ def check_gone_house_leaves_what_it_has_not_spent(make_store: "MakeStore") -> No
         _end(here, "gone", there)
 
 
-def check_new_window_begins_with_what_was_charged(make_store: "MakeStore") -> None:
+def check_new_window_begins_with_what_was_charged(make_store: MakeStore) -> None:
     """A budget counts what was charged before it was made, and while it was not yet leased."""
     with closing(make_store()) as store:
         charge(store, 40, 5, None)
@@ -212,7 +208,7 @@ def check_new_window_begins_with_what_was_charged(make_store: "MakeStore") -> No
         _end(store, "new")
 
 
-def check_windows_begin_anew(make_store: "MakeStore") -> None:
+def check_windows_begin_anew(make_store: MakeStore) -> None:
     """What was spent on a day counts on that day, and the next one begins with nothing."""
     with closing(make_store()) as store:
         made = budget("daily", 100, period=Period.DAY)
@@ -240,7 +236,7 @@ def _edges(window: Window) -> list[int]:
     return [window.starts - 1, window.starts, window.ends - 1, window.ends]
 
 
-def check_soft_budget_only_counts(make_store: "MakeStore") -> None:
+def check_soft_budget_only_counts(make_store: MakeStore) -> None:
     """A soft budget grants what is asked and counts what was never granted."""
     with closing(make_store()) as store:
         _, window, before = _opened(store, "soft", 10, hard=False)
@@ -253,7 +249,7 @@ def check_soft_budget_only_counts(make_store: "MakeStore") -> None:
         _end(store, "soft")
 
 
-def check_changed_limit(make_store: "MakeStore") -> None:
+def check_changed_limit(make_store: MakeStore) -> None:
     """A raised limit can be leased at once; a lowered one takes nothing that a house holds."""
     with closing(make_store()) as store:
         made, window, before = _opened(store, "changed", 100)
@@ -268,7 +264,7 @@ def check_changed_limit(make_store: "MakeStore") -> None:
         _end(store, "changed")
 
 
-def check_removed_budget(make_store: "MakeStore") -> None:
+def check_removed_budget(make_store: MakeStore) -> None:
     """Nothing counts in a removed budget; one made anew under its name counts all there was."""
     with closing(make_store()) as store:
         made, window, before = _opened(store, "removed", 100)

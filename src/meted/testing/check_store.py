@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import Protocol
 
 from meted.domain.deployment import SLO, Deployment, Task
 from meted.domain.job import Job, JobProgress, JobStatus, TrainingSpec
@@ -23,6 +22,7 @@ from meted.testing.store_rows import (
     TRAINING,
     UNSAVED,
     WORDS,
+    MakeStore,
     charge_row,
     interval,
     loss_row,
@@ -47,15 +47,6 @@ __all__ = [
     "request_row",
     "write_forever",
 ]
-
-
-class MakeStore(Protocol):
-    """Opens the same database each time, for this house; the first call finds it empty.
-
-    Its clock is the machine's, whose time is later than all times in these checks.
-    """
-
-    def __call__(self, house: str = "here") -> Store: ...
 
 
 def check_store(make_store: MakeStore, *, stored_bytes: Callable[[], bytes] | None = None) -> None:

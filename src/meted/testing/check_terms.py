@@ -3,20 +3,16 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from meted.domain.budget import Period
 from meted.domain.units import BudgetName, Micros, NanoUSD
 from meted.ledger.price_book import Owned, PriceVersion, Rented
 from meted.ledger.rates import ByCost, RateCard, RateVersion
 from meted.live.store import Store, StoreError
-from meted.testing.store_rows import TENANT, WORDS, budget
-
-if TYPE_CHECKING:
-    from meted.testing.check_store import MakeStore
+from meted.testing.store_rows import TENANT, WORDS, MakeStore, budget
 
 
-def check_terms(make_store: "MakeStore") -> None:
+def check_terms(make_store: MakeStore) -> None:
     """Versions of prices and rates only come on top; budgets keep their scope; all are seen."""
     with closing(make_store()) as store, closing(make_store("there")) as other:
         _check_prices(store, other)

@@ -1,6 +1,7 @@
 """Rows to write into a store: seconds of one device, requests that ended in them, loss points."""
 
 from dataclasses import replace
+from typing import Protocol
 
 from meted.domain.budget import Budget, Period, Window
 from meted.domain.line import Account, Interval, Kind, Line
@@ -19,7 +20,7 @@ from meted.domain.units import (
     TransferId,
 )
 from meted.ledger.meter import IN_PROGRESS, UNCHECKPOINTED
-from meted.live.store import ChargeRow, LossRow, RequestRow
+from meted.live.store import ChargeRow, LossRow, RequestRow, Store
 
 SESSION = "s1"
 JOB = JobName("night-shift")
@@ -32,6 +33,15 @@ STEP = Account(kind=Kind.REQUEST, deployment=WORDS, note=IN_PROGRESS)
 MICROS = 1_000_000
 START = 1_700_000_000_000_000
 PRICE = NanoUSD(20_000_000)
+
+
+class MakeStore(Protocol):
+    """Opens the same database each time, for this house; the first call finds it empty.
+
+    Its clock is the machine's, whose time is later than all times in these checks.
+    """
+
+    def __call__(self, house: str = "here") -> Store: ...
 
 
 def request_account(number: int) -> Account:

@@ -65,6 +65,7 @@ def home(tmp_path: Path) -> Path:
             used = {account: 100_000_000, TRAINING: 200_000_000}
             store.write(Batch(closed=(interval(number, used),), requests=(row,)))
         store.write(Batch(session="s1", charges=(charge_row(1, 50),), losses=(loss_row(7),)))
+        store.crashed()
     return tmp_path
 
 
@@ -120,6 +121,8 @@ def test_a_tenants_page_shows_nothing_of_the_house(run: Run, home: Path) -> None
         *("argin", "Capacity cost", "Cost", "lost", "What to fix"),
     ):
         assert word not in text.split("<body>")[1], word
+    # A name that looks like a formula or like markup is drawn as it is.
+    assert ">$x^{2}$&lt;/svg&gt;&lt;img src=x&gt;<" in text.replace("\n", "")
     body = json.loads(
         run("report", "--home", str(home), *MONTH, "--tenant", HOSTILE, "--json").stdout
     )
@@ -138,6 +141,15 @@ def test_a_month_without_books_says_so(run: Run, home: Path) -> None:
     said = run("report", "--home", str(home), "--month", "2022-02", "--out", str(out))
     assert said.exit_code == 0, said.output
     assert "Nothing is in the books for this time" in out.read_text()
+
+
+def test_a_period_that_cuts_a_folded_hour_is_told(run: Run, home: Path) -> None:
+    compact = run("books", "compact", "--home", str(home), "--older-than", "30d")
+    assert "folded 1 hours" in compact.stdout, compact.output
+    middle = ("--from", "2023-11-14T22:30+00:00", "--to", "2023-11-15T00:00+00:00")
+    said = run("report", "--home", str(home), *middle, "--json")
+    assert "the limits cut 2023-11-14T22:00Z" in said.stderr
+    assert "cut" not in run("report", "--home", str(home), *MONTH, "--json").stderr
 
 
 def test_a_pdf_is_written(run: Run, home: Path) -> None:

@@ -20,6 +20,7 @@ def test_line_amounts_round_down_and_what_is_left_goes_to_the_largest_fractions(
     third = DEVICE_NANOS_PER_HOUR // 3
     assert spread(NanoUSD(1), [third, third, third], price(1)) == [1, 0, 0]
     assert spread(NanoUSD(2), [third, 4 * third, third], price(1)) == [1, 1, 0]
+    assert spread(NanoUSD(1), [third, 2 * third], price(1)) == [0, 1]
 
 
 def test_a_negative_line_is_rated_like_its_opposite_but_for_rounding() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -192,9 +193,16 @@ def _print(found: Bill, limit: int) -> None:
         )
     if found.sharing is not None:
         _print_sharing(found.sharing)
-    if found.cut_hours:
-        hours = ", ".join(hour_name(hour) for hour in found.cut_hours)
-        click.echo(f"folded hours count whole where they begin; the limits cut {hours}", err=True)
+    warn_of_cut(found.cut_hours)
+
+
+def warn_of_cut(hours: Sequence[int]) -> None:
+    """Say that a limit of time falls into folded hours, which count as a whole or not at all."""
+    if hours:
+        named_hours = ", ".join(hour_name(hour) for hour in hours)
+        click.echo(
+            f"folded hours count whole where they begin; the limits cut {named_hours}", err=True
+        )
 
 
 def _cells(one: Bill | BillRow) -> tuple[str, str, str]:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
+from meted.cli.bill import warn_of_cut
 from meted.cli.books import named, wall
 from meted.cli.common import common_options, examples, print_json
 from meted.cli.moments import Moment, Month
 from meted.domain.units import Micros, TenantName
 from meted.live import books
+from meted.live.books.billing import cut
 from meted.live.home import Home
 
 
@@ -58,6 +60,7 @@ def report(
     begins, ends = _period(month, from_us, to_us)
     where = target or home.store()
     whose = TenantName(tenant) if tenant else None
+    warn_of_cut(cut(where, from_us=begins, to_us=ends))
     if focus is not None:
         if out is not None or style is not None:
             raise click.UsageError("--focus names its own file; leave out --out and --format")

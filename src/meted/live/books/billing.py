@@ -128,6 +128,13 @@ def bill(
         return database.read(work)
 
 
+def cut(target: Target, *, from_us: Micros | None, to_us: Micros | None) -> tuple[int, ...]:
+    """Folded hours since 1970 of which a period has only a part. Raises StoreError."""
+    scope = Scope(from_us=from_us, to_us=to_us)
+    with opened(target) as database:
+        return database.read(lambda db: cut_hours(db, scope))
+
+
 @contextlib.contextmanager
 def _collector_paused() -> Generator[None]:
     """A bill by request makes millions of values, none in a cycle, and Python's collector of cycles

@@ -59,6 +59,7 @@ COLUMNS = {
     "ContractedCost": DECIMAL,
     "ContractedUnitPrice": DECIMAL,
     "EffectiveCost": DECIMAL,
+    "InvoiceId": TEXT,
     "InvoiceIssuerName": TEXT,
     "ListCost": DECIMAL,
     "ListUnitPrice": DECIMAL,

@@ -117,6 +117,7 @@ class House:
         self.running: set[str] = set()
         self.refused: dict[str, NoMoney] = {}
         self.charged: dict[str, int] = {}
+        self.unwritten: dict[str, int] = {}
         self.spooling = False
         self.desk = BudgetDesk(
             store=self.store,
@@ -220,6 +221,7 @@ class House:
         assert isinstance(found, Transfer)
         self.running.remove(name)
         self.desk.post(TransferId(name), NanoUSD(amount))
+        self.unwritten[name] = amount
         row = ChargeRow(
             id=TransferId(name),
             account=replace(TRAINING, key=KEY),
@@ -238,6 +240,7 @@ class House:
         self.desk.written(row.id)
 
     def _written(self, row: ChargeRow) -> int:
+        del self.unwritten[row.id]
         try:
             self.store.write(Batch(session=self.name, charges=(row,)))
         except LeaseLostError:

@@ -36,6 +36,8 @@ class DeskMachine(RuleBasedStateMachine):
         self.highest = LIMIT
         self.number = 0
         self.charged: dict[str, int] = {}
+        self.in_touch = True
+        """No lease has run out, and no budget was made anew."""
         for name in NAMES:
             self.world.house(name)
 
@@ -103,6 +105,7 @@ class DeskMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([5.0, LEASE_S]))
     def stand_still(self, seconds: float) -> None:
         """All houses are out of touch with the store, e.g. because the machine was asleep."""
+        self.in_touch = False
         self.world.pass_seconds(seconds)
 
     # What an admin does.
@@ -122,6 +125,7 @@ class DeskMachine(RuleBasedStateMachine):
     @rule(reread=st.booleans())
     @precondition(lambda self: self.world.books.budgets())
     def make_anew(self, reread: bool) -> None:
+        self.in_touch = False
         self.world.books.remove_budget(BudgetName("b"))
         if reread:
             self.world.reread()
@@ -143,6 +147,19 @@ class DeskMachine(RuleBasedStateMachine):
                 if house.desk.in_force(window):
                     assert balance.available is not None and balance.available >= 0
                 assert balance.posted >= 0 and balance.pending >= 0
+
+    @invariant()
+    def a_house_knows_what_it_has_spent_and_takes_no_more_than_it_was_granted(self) -> None:
+        if not self.in_touch:
+            return
+        for house in self.world.houses.values():
+            (lease,) = house.store.standings(now=self.world.now)
+            for balance in house.desk.transfers.balances().values():
+                assert balance.posted == lease.spent + sum(house.unwritten.values())
+                assert balance.granted is not None
+                used = balance.posted + balance.pending
+                assert used <= lease.granted
+                assert balance.granted <= max(lease.granted, used)
 
     def teardown(self) -> None:
         try:

@@ -121,7 +121,7 @@ async def test_who_lacks_only_a_place_is_not_refused_for_money(world: World) -> 
     world.desk.tick()
     world.ask(0, max_tokens=10)
     world.desk.transfers.forget(WINDOW)
-    world.desk._leases.clear()  # pyright: ignore[reportPrivateUsage]
+    world.desk._leases.held.clear()  # pyright: ignore[reportPrivateUsage]
     line = world.replica()
     ticket = world.ask(1, max_tokens=10)
     assert not any(isinstance(frame, Add) for frame in line.sent)
@@ -175,8 +175,8 @@ async def test_who_waited_for_the_store_is_told_so(world: World) -> None:
     await world.budget(10_000)
     world.replica()
     world.desk.transfers.forget(WINDOW)
-    world.desk._leases.clear()  # pyright: ignore[reportPrivateUsage]
-    world.desk._asking = True  # pyright: ignore[reportPrivateUsage]
+    world.desk._leases.held.clear()  # pyright: ignore[reportPrivateUsage]
+    world.desk._leases._asking = True  # pyright: ignore[reportPrivateUsage]
     ticket = world.ask(1, max_tokens=10)
     with patience_is_over():
         world.serving.expire()

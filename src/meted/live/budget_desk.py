@@ -1,52 +1,30 @@
 """The budget desk: reservations in this house's memory against what the store has leased to it.
 
-The hot path asks only memory. A window is leased from the store before its first use, in slices
-where other houses live on the same books, so that all houses together never hold more than its
-limit; what others lack is given back on the next tick. Reservations die with the house that made
-them, and with them its leases, so that nothing stays blocked after a crash.
-
-What this house has posted is what the store says and what it has not been told yet; so that a
-charge that the store refused, because its lease was lost, does not count for ever.
+The hot path asks only memory. Reservations die with the house that made them, and with them its
+leases, so that nothing stays blocked after a crash.
 """
 
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from meted.domain.budget import Budget, Window
 from meted.domain.tenancy import Payer
 from meted.domain.units import (
-    MICROS_PER_SECOND,
     BudgetName,
     DeploymentName,
     Micros,
     NanoUSD,
     TransferId,
 )
-from meted.ledger.transfers import Balance, Short, Transfer, Transfers
+from meted.ledger.transfers import Balance, Short, Transfer
 from meted.ledger.windows import window_of
+from meted.live.budget_leases import BudgetLeases, InWriter
 from meted.live.doors import BudgetGauge
-from meted.live.store import Lease, LeaseWish, Store, StoreDownError, StoreError
+from meted.live.store import Store
 
-log = logging.getLogger(__name__)
-
-LEASE_US = 30 * MICROS_PER_SECOND
-DAY_US = 86_400 * MICROS_PER_SECOND
+DAY_US = Micros(86_400_000_000)
 KNOWN_PAYERS = 10_000
-SOFT = NanoUSD(0)
-"""A soft budget is granted whatever is asked; it asks for nothing."""
-
-T = TypeVar("T")
-
-
-class InWriter(Protocol):
-    """Runs a call in the thread that alone writes to the store, in order with the postings.
-
-    Who awaits it goes on before whoever awaits a later call.
-    """
-
-    def __call__(self, call: Callable[[], T], /) -> Coroutine[Any, Any, T]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,23 +66,23 @@ class BudgetDesk:
         on_money: Callable[[], None],
         on_alert: Callable[[Alert], None],
     ) -> None:
-        self._store = store
-        self._in_writer = in_writer
-        self._spawn = spawn
         self._wall = wall
         self._on_money = on_money
         self._on_alert = on_alert
-        self._budgets: dict[BudgetName, Budget] = {}
         self._covering: dict[tuple[Payer, DeploymentName | None, int], tuple[Window, ...]] = {}
-        self._leases: dict[Window, Lease] = {}
-        self._wanted: dict[Window, int] = {}
-        self._lacking: set[Window] = set()
-        self._unwritten: dict[TransferId, Transfer] = {}
-        self._asking = False
         self._alerted: dict[Window, int] = {}
         self._refusals: dict[BudgetName, int] = {}
         self._alerts: dict[BudgetName, int] = {}
-        self.transfers = Transfers()
+        self._leases = BudgetLeases(
+            store=store,
+            in_writer=in_writer,
+            spawn=spawn,
+            wall=wall,
+            on_money=on_money,
+            on_stand=self._watch,
+            on_forget=lambda window: self._alerted.pop(window, None),
+        )
+        self.transfers = self._leases.transfers
 
     # What the house asks.
 
@@ -112,7 +90,7 @@ class BudgetDesk:
         self, payer: Payer, deployment: DeploymentName | None, at: Micros
     ) -> tuple[Window, ...]:
         """The windows of all budgets that a charge to this payer at this moment counts in."""
-        if not self._budgets:
+        if not self._leases.budgets:
             return ()
         place = (payer, deployment, at // DAY_US)
         found = self._covering.get(place)
@@ -121,7 +99,7 @@ class BudgetDesk:
                 self._covering.clear()
             found = tuple(
                 window_of(budget, at)
-                for budget in self._budgets.values()
+                for budget in self._leases.budgets.values()
                 if budget.covers(payer, deployment)
             )
             self._covering[place] = found
@@ -143,11 +121,11 @@ class BudgetDesk:
 
         Budgets that are not in force any more have no part in it.
         """
-        windows = tuple(window for window in windows if self.in_force(window))
+        windows = tuple(window for window in windows if self._leases.in_force(window))
         unknown = [window for window in windows if not self.transfers.knows(window)]
         if unknown:
             for window in unknown:
-                self._want(window, amount)
+                self._leases.want(window, amount)
             return None
         made = self.transfers.reserve(transfer, windows, amount)
         if isinstance(made, Short):
@@ -170,14 +148,14 @@ class BudgetDesk:
         if not posted.windows:
             return
         if amount:
-            self._unwritten[transfer] = posted
+            self._leases.posted(posted)
         for window in posted.windows:
             self._watch(window)
         self._on_money()
 
     def written(self, transfer: TransferId) -> None:
         """What was posted has been written: the store says from now on what came of it."""
-        self._unwritten.pop(transfer, None)
+        self._leases.written(transfer)
 
     def void(self, transfer: TransferId) -> None:
         """The work came to nothing: charge nothing."""
@@ -189,7 +167,7 @@ class BudgetDesk:
         """The current windows of all budgets that this house has used."""
         now = self._wall()
         found: list[BudgetGauge] = []
-        for budget in self._budgets.values():
+        for budget in self._leases.budgets.values():
             window = window_of(budget, now)
             known = self.transfers.knows(window)
             found.append(
@@ -208,175 +186,17 @@ class BudgetDesk:
 
     def load(self, budgets: Sequence[Budget]) -> None:
         """The budgets in force from now on; reservations under removed ones run out."""
-        self._budgets = {budget.name: budget for budget in budgets}
         self._covering.clear()
-        self._let_go()
-        self._want_more(self._leases)
+        self._leases.load(budgets)
         self._on_money()
 
     def tick(self) -> None:
         """Prolong the leases, let go what others lack and what is over, ask for what is missing."""
-        self._let_go()
-        self._want_more(self._leases)
-        if self._lacking:
-            # Who still lacks money says so until the next tick, and what nobody lacks goes back.
-            self._lacking.clear()
-            self._on_money()
-
-    def _let_go(self) -> None:
-        """Forget the windows that are over, or whose budget is not in force any more."""
-        now = self._wall()
-        for window in list(self._leases):
-            over = window.ends is not None and window.ends + LEASE_US < now
-            balance = self.transfers.balance(window)
-            in_use = balance.pending > 0
-            if (over or not self.in_force(window)) and not in_use:
-                self._forget(window)
-            elif not self.in_force(window):
-                # What runs under a budget that was removed is not held up by it.
-                self.transfers.regrant(window, None)
-            elif balance.granted is None and self._budgets[window.budget].hard:
-                # Made anew: nothing of it is granted yet but what is in use.
-                self.transfers.regrant(window, NanoUSD(balance.posted + balance.pending))
+        self._leases.tick()
 
     def in_force(self, window: Window) -> bool:
         """Whether a window is one of a budget that this house knows to be in force."""
-        budget = self._budgets.get(window.budget)
-        return budget is not None and window_of(budget, window.starts) == window
-
-    def _want_more(self, windows: Iterable[Window]) -> None:
-        for window in windows:
-            self._wanted.setdefault(window, 0)
-        if not self._asking:
-            self._asking = True
-            self._spawn(self._ask())
-
-    def _want(self, window: Window, amount: NanoUSD) -> None:
-        """`amount` more is needed in a window: now, or if it was not to be had, with the tick."""
-        self._wanted[window] = max(self._wanted.get(window, 0), amount)
-        if window not in self._lacking:
-            self._want_more(())
-
-    async def _ask(self) -> None:
-        """Ask the store for all that is wanted, again as long as there is more."""
-        needy: set[Window] = set()
-        try:
-            while True:
-                wishes = [wish for window in self._wanted if (wish := self._wish(window))]
-                needy = {window for window, needed in self._wanted.items() if needed}
-                self._wanted.clear()
-                if await self._lease(wishes):
-                    self._on_money()
-                if not any(map(self._urgent, self._wanted)):
-                    return
-        except StoreDownError as error:
-            self._lacking |= needy
-            log.warning("leases are not prolonged: %s", error)
-        finally:
-            self._asking = False
-
-    def _urgent(self, window: Window) -> bool:
-        """Whether somebody waits for a window that was not asked for in vain just now."""
-        needed = self._wanted[window] > 0 or not self.transfers.knows(window)
-        return needed and window not in self._lacking
-
-    async def _lease(self, wishes: Sequence[LeaseWish]) -> bool:
-        """Ask once; True if there is more money than before for somebody who may want it."""
-        now = self._wall()
-        until = Micros(now + LEASE_US)
-
-        def in_store() -> tuple[Sequence[Lease], bool]:
-            try:
-                leases = self._store.lease(wishes, now=now, until=until)
-            except StoreDownError:
-                raise
-            except StoreError:
-                # Another house has made a budget anew, which this one is about to read.
-                leases = self._store.lease(self._still_right(wishes), now=now, until=until)
-            return leases, self._store.all_written()
-
-        leases, exact = await self._in_writer(in_store)
-        least = {wish.window: wish.least for wish in wishes}
-        come = False
-        for lease in leases:
-            come |= self._take(lease, exact=exact)
-            if lease.budget.hard and lease.granted < least.get(lease.window, 0):
-                self._lacking.add(lease.window)
-        return come
-
-    def _still_right(self, wishes: Sequence[LeaseWish]) -> Sequence[LeaseWish]:
-        """Those wishes whose windows are windows of the budgets that the store has now."""
-        budgets = {budget.name: budget for budget in self._store.budgets()}
-        return [
-            wish
-            for wish in wishes
-            if (budget := budgets.get(wish.window.budget)) is not None
-            and window_of(budget, wish.window.starts) == wish.window
-        ]
-
-    def _wish(self, window: Window) -> LeaseWish | None:
-        """All that is left if nobody else lacks it; what is in use and needed if somebody does."""
-        if not self.in_force(window):
-            return None
-        budget, needed = self._budgets[window.budget], self._wanted[window]
-        if not budget.hard:
-            return LeaseWish(window=window, granted=SOFT, least=SOFT)
-        if not self.transfers.knows(window):
-            return LeaseWish(window=window, granted=budget.limit, least=NanoUSD(needed))
-        balance = self.transfers.balance(window)
-        used = NanoUSD(balance.posted + balance.pending)
-        others_lack = self._leases[window].wanted > 0
-        least = NanoUSD(used + needed)
-        granted = least if others_lack and not needed else max(budget.limit, least)
-        # Held back here first: nobody may reserve what is on its way back to the store, or what
-        # was without a limit and is not granted yet.
-        held = used if others_lack or balance.granted is None else max(granted, used)
-        if balance.granted is None or held < balance.granted:
-            self.transfers.regrant(window, held)
-        return LeaseWish(
-            window=window, granted=granted, least=least, used=used if others_lack else None
-        )
-
-    def _take(self, lease: Lease, *, exact: bool) -> bool:
-        """Use a lease from now on; True if there is more money in it than before.
-
-        exact: its `spent` has all of this house's postings but those that are unwritten.
-        """
-        window = lease.window
-        granted = lease.granted if lease.budget.hard else None
-        posted = lease.spent + sum(
-            one.amount for one in self._unwritten.values() if window in one.windows
-        )
-        first = not self.transfers.knows(window)
-        if first:
-            before = 0
-            if granted is not None:
-                granted = max(granted, NanoUSD(posted))
-            self.transfers.grant(window, granted, posted=NanoUSD(posted))
-        else:
-            balance = self.transfers.balance(window)
-            before = balance.available
-            if not exact:
-                posted = balance.posted
-            if granted is not None:
-                granted = max(granted, NanoUSD(posted + balance.pending))
-            self.transfers.regrant(window, granted, posted=NanoUSD(posted))
-        self._leases[window] = lease
-        if first:
-            # What had been reached before this house began was told by the one before it.
-            self._alerted[window] = self._percent(window)
-        self._watch(window)
-        now = self.transfers.balance(window).available
-        if now is None or self._wanted.get(window, 0) <= now:
-            # Who asked meanwhile, while this was held back, takes it now.
-            self._wanted.pop(window, None)
-        return first or (before is not None and (now is None or now > before))
-
-    def _forget(self, window: Window) -> None:
-        self.transfers.forget(window)
-        del self._leases[window]
-        self._alerted.pop(window, None)
-        self._lacking.discard(window)
+        return self._leases.in_force(window)
 
     # How windows stand.
 
@@ -384,18 +204,18 @@ class BudgetDesk:
         lack = self._lack(short.window, short.wanted)
         if lack is not None and lack.gone:
             return lack
-        self._want(short.window, short.wanted)
+        self._leases.want(short.window, short.wanted)
         return None
 
     def _lack(self, window: Window, wanted: NanoUSD) -> NoMoney | None:
-        budget = self._leases[window].budget
+        budget = self._leases.held[window].budget
         if not budget.hard:
             return None
         gone = self._spent(window) + wanted > budget.limit
         return self._standing(window, wanted, gone=gone)
 
     def _standing(self, window: Window, wanted: NanoUSD, *, gone: bool) -> NoMoney:
-        lease = self._leases[window]
+        lease = self._leases.held[window]
         mine: Balance = self.transfers.balance(window)
         others = max(0, lease.all_granted - lease.granted - (lease.all_spent - lease.spent))
         return NoMoney(
@@ -419,7 +239,7 @@ class BudgetDesk:
 
     def knows(self, windows: Iterable[Window]) -> bool:
         """Whether the store has said how these windows stand, as far as they are in force."""
-        return all(self.transfers.knows(one) for one in windows if self.in_force(one))
+        return all(self.transfers.knows(one) for one in windows if self._leases.in_force(one))
 
     def refuse(self, lack: NoMoney) -> None:
         """Somebody is told that there is no money: count it."""
@@ -428,16 +248,20 @@ class BudgetDesk:
 
     def _spent(self, window: Window) -> NanoUSD:
         """By all houses, as far as this one knows; its own part to the last posting."""
-        lease = self._leases[window]
+        lease = self._leases.held[window]
         mine = self.transfers.balance(window).posted
         return NanoUSD(lease.all_spent - lease.spent + mine)
 
     def _percent(self, window: Window) -> int:
-        limit = self._leases[window].budget.limit
+        limit = self._leases.held[window].budget.limit
         return self._spent(window) * 100 // limit if limit else 0
 
-    def _watch(self, window: Window) -> None:
-        lease = self._leases.get(window)
+    def _watch(self, window: Window, *, first: bool = False) -> None:
+        """Alert where a threshold has been crossed. What had been reached before this house began
+        was told by the one before it."""
+        if first:
+            self._alerted[window] = self._percent(window)
+        lease = self._leases.held.get(window)
         if lease is None:
             return
         reached, told = self._percent(window), self._alerted.get(window, 0)

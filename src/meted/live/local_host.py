@@ -125,6 +125,7 @@ class _Link(asyncio.Protocol):
         self._decode = decode
         self._on_message = on_message
         self._buffer = bytearray()
+        self._outgoing: list[bytes] = []
         self._transport: asyncio.WriteTransport | None = None
         self.lost = asyncio.Event()
 
@@ -149,8 +150,15 @@ class _Link(asyncio.Protocol):
         self.lost.set()
 
     def send(self, frame: Frame) -> None:
+        """Send what is said in one turn of the loop in one write."""
+        self._outgoing.append(encode(frame))
+        if len(self._outgoing) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        frames, self._outgoing = self._outgoing, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(frame))
+            self._transport.write(b"".join(frames))
 
     def close(self) -> None:
         """Our end is no longer needed."""

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 HOUSE = "house"
 QUIET_US = 1_000_000
 """An open interval with nothing new to tell is written this often, not at each flush."""
+GROUP_US = 3_000
+"""Pause between two transactions under load, in which requests gather: a client waits at most this
+much longer for its end, and a transaction costs little more for sixteen requests than for one."""
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 2.0
 LAST_PATIENCE_S = 10.0
@@ -79,7 +82,7 @@ class Metering:
         self._interval_us = round(interval_s * MICROS_PER_SECOND)
         self._flush_s = flush_s
         self._durably = acknowledge_durably
-        self._last_write = self._last_flush = clock.now()
+        self._last_write = self._last_flush = self._last_done = clock.now()
         self.on_close: Callable[[Interval], None] = lambda interval: None
         self.on_written: Callable[[TransferId], None] = lambda transfer: None
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="books")
@@ -159,6 +162,9 @@ class Metering:
                 await self._wake.wait()
         except TimeoutError:
             pass
+        pause = self._last_done + GROUP_US - self._clock.now()
+        if pause > 0 and not self._ending:
+            await asyncio.sleep(pause / 1e6)
         self._wake.clear()
 
     async def flush(self, *, close: bool) -> None:
@@ -189,6 +195,7 @@ class Metering:
             losses=tuple(taken.losses),
         )
         rows = await self._durable(batch)
+        self._last_done = self._clock.now()
         for charge in batch.charges:
             self.on_written(charge.id)
         for row, (_, tell) in zip(rows, taken.requests, strict=True):

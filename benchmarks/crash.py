@@ -266,8 +266,11 @@ def measure(store: str, victims: dict[str, int], seed: int) -> list[Tally]:
             server = stack.enter_context(PostgresServer())
             target = server.dsn()
         books = {"when_down": "open"} if "spool" in store else {}
-        cache = shared_checkpoints() if "trainer" in victims else None
-        houses = Houses(2, target, model=MODEL, books=books, cache=cache)
+        training = "trainer" in victims
+        cache = shared_checkpoints() if training else None
+        # A load without a gap leaves no time to train, unless a device is set apart for it.
+        policy = "static" if training else "demand"
+        houses = Houses(2, target, model=MODEL, books=books, cache=cache, policy=policy)
         stack.callback(houses.remove)
         houses.start()
         houses.set_budget("cap", BUDGET)

@@ -72,6 +72,7 @@ class Houses:
         interval_s: float = 1.0,
         books: dict[str, Any] | None = None,
         cache: Path | None = None,
+        policy: str = "demand",
     ) -> None:
         """cache: converted models for the first house, which may train then."""
         self._folder = Path(tempfile.mkdtemp(prefix="meted-shared-"))
@@ -86,6 +87,7 @@ class Houses:
             RealHouse(
                 config={
                     "deployments": [deployment],
+                    "policy": {"name": policy},
                     "books": {
                         "store": str(self.target),
                         "interval_s": interval_s,

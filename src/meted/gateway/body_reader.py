@@ -44,7 +44,12 @@ class BodyReader:
             self._looking = True
             loop.call_later(self._timeout_s / LOOKS_PER_TIMEOUT, self._look, loop)
         try:
-            return await self._read(receive)
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                whole: bytes = message.get("body", b"")
+                if len(whole) <= self._limit_bytes:
+                    return whole
+            return await self._rest(message, receive)
         except asyncio.CancelledError:
             # Somebody else may want this task to end, too.
             if task in self._late and task.uncancel() == 0:
@@ -65,11 +70,11 @@ class BodyReader:
         if self._looking:
             loop.call_later(self._timeout_s / LOOKS_PER_TIMEOUT, self._look, loop)
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _rest(self, message: Message, receive: Receive) -> bytes:
+        """The body that begins with this message. Raises HouseError (413), ClientGoneError."""
         parts: list[bytes] = []
         size = 0
         while True:
-            message: Message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             part: bytes = message.get("body", b"")
@@ -79,7 +84,8 @@ class BodyReader:
                 raise self._too_large(f"over {size} bytes" if more else f"{size} bytes")
             parts.append(part)
             if not more:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return b"".join(parts)
+            message = await receive()
 
     def check_length(self, lengths: Sequence[bytes]) -> None:
         """Raises HouseError: 400 for a length that is none or differs from another, 413."""

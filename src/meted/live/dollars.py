@@ -1,6 +1,7 @@
 """Dollars as people and programs write them, exact to the nano-dollar in both directions."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from meted.domain.units import NANOS_PER_SECOND, NanoUSD
@@ -41,6 +42,7 @@ def decimal(billionths: int) -> str:
     return f"{whole}.{nanos:09d}"
 
 
+@lru_cache(maxsize=1_024)
 def usd(amount: int) -> str:
     """Nano-USD as an exact decimal of dollars with nine places, e.g. 0.000001234."""
     return decimal(amount)

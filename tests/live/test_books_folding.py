@@ -1,6 +1,7 @@
 """Folding keeps every sum, on random books in both databases; bills and checks cannot tell."""
 
 import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from meted.live import books
 from meted.live.books import Bill, Dimension, Target
 from meted.live.store import Batch, StoreError
 from meted.live.stores import open_database, open_store
+from meted.live.stores.schema.sqlite_1 import FIRST
+from meted.live.stores.sqlite import APPLICATION_ID
 from meted.testing.postgres import PostgresServer
 
 NOW = Micros(START + 1_000 * HOUR_US)
@@ -296,3 +299,49 @@ def test_a_retry_of_a_folded_interval_is_not_entered_again(tmp_path: Path) -> No
         for batch in written:
             store.write(Batch(closed=batch.closed))
         assert books.bill(path) == before
+
+
+def test_books_from_before_requests_knew_their_session_are_folded_too(tmp_path: Path) -> None:
+    """Meted 0.1 wrote them; their requests fold once every interval near them has."""
+    path = tmp_path / "books.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(FIRST)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("INSERT INTO sessions VALUES (1, 's1', 0)")
+        second = 1_000_000
+        for number in range(8):
+            at = START + number * HOUR_US // 2
+            request = f"old-{number}"
+            cost = 30 * (number + 1) - 30 * number
+            for position, line in enumerate(
+                (
+                    ("request", "acme", request, 400_000_000, 20),
+                    ("idle", None, None, 600_000_000, 10),
+                )
+            ):
+                kind, tenant, of, nanos, amount = line
+                db.execute(
+                    "INSERT INTO lines VALUES (1, ?, ?, ?, ?, null, null, ?, '', ?, ?)",
+                    (number, position, kind, tenant, of, nanos, amount),
+                )
+            db.execute(
+                "INSERT INTO intervals VALUES (1, ?, ?, ?, 1, 108000, ?, ?)",
+                (number, at, at + second, second * 1000, cost),
+            )
+            db.execute(
+                "INSERT INTO requests"
+                " VALUES (?, 'acme', 'k', 'd', ?, ?, 'done', 3, 0, 4, 1, ?, 20)",
+                (request, at, at + 10, 400_000_000),
+            )
+    with closing(open_store(path, house="here")) as store:
+        store.reclaim()
+        store.crashed()
+    before = books.bill(path, by=(Dimension.HOUR, Dimension.TENANT))
+    assert before.price == 8 * 20
+    middle = Micros(START + 2 * HOUR_US)
+    first = books.compact(path, before=middle, now=NOW)
+    assert (first.intervals, 0 < first.requests < 8) == (4, True)
+    rest = books.compact(path, before=Micros(START + 9 * HOUR_US), now=NOW)
+    assert (rest.intervals, first.requests + rest.requests) == (4, 8)
+    same(before, books.bill(path, by=(Dimension.HOUR, Dimension.TENANT)))

@@ -6,19 +6,19 @@ and charges become counts and sums by account. A request folds once all its line
 folded has lost its ids: a retry of it would not be recognised, hence the shortest retention.
 """
 
-import contextlib
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meted.domain.line import Kind
 from meted.domain.units import Micros
 from meted.ledger.meter import IN_PROGRESS, UNCHECKPOINTED
-from meted.live.books.cells import FOLDED_CHARGES, FOLDED_REQUESTS, HOUR_US
+from meted.live.books.cells import HOUR_US
+from meted.live.books.folding_postings import fold_charges, fold_requests, folding
 from meted.live.books.opening import Target, opened
 from meted.live.books.rerates import Corrections
 from meted.live.store import StoreError
-from meted.live.stores.database import Database, Row, Statements, marks, whole
+from meted.live.stores.database import Database, Row, Statements, whole
 from meted.live.stores.terms import Terms
 
 SHORTEST_RETENTION_US = 24 * HOUR_US
@@ -31,9 +31,6 @@ _HOUR = (
 _INTERVAL = (
     "number, priced_from, started, ended, devices, nano_usd_per_device_hour, capacity_nanos, amount"
 )
-_TOKENS = "prompt_tokens, cached_tokens, completion_tokens, device_nanos, cost, price"
-_REQUESTS = f"hour, account, outcome, requests, {_TOKENS}"
-_CHARGES = "hour, account, charges, device_nanos, cost, price"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +72,7 @@ def compact(target: Target, *, before: Micros, now: Micros, dry_run: bool = Fals
         corrections = database.read(lambda db: Corrections(db, book))
         for session, resolved in database.read(_sessions):
             total += _fold_session(database, corrections, session, limit, resolved, dry_run=dry_run)
-        if not dry_run:
+        if not dry_run and database.read(_has_old_requests):
             total += database.write(lambda db: _fold_old_requests(db, limit))
     return total
 
@@ -96,7 +93,7 @@ def _fold_session(
         if found is None:
             return total
         total += found
-    if resolved and not dry_run:
+    if resolved and not dry_run and database.read(lambda db: _has_rest(db, session, limit)):
         total += database.write(lambda db: _fold_rest(db, session, limit))
     return total
 
@@ -142,7 +139,7 @@ class _Hour:
         intervals = self._intervals(db)
         if not intervals or not self._is_closed(db, intervals):
             return None
-        with _folding(db):
+        with folding(db):
             place = (self._session, intervals[0][0], intervals[-1][0])
             stretches = self._stretches(intervals)
             first_of = {one[0]: stretch[0][0] for stretch in stretches for one in stretch}
@@ -157,9 +154,9 @@ class _Hour:
             db.insert("hours", _HOUR, [self._hour_row(stretch) for stretch in stretches])
             # What ended before the last of these intervals began has its last line in it.
             settled = f"session = ? AND ended <= ? AND arrived < {(self._hour + 1) * HOUR_US}"
-            requests = _fold_requests(db, settled, (self._session, intervals[-1][2]))
+            requests = fold_requests(db, settled, (self._session, intervals[-1][2]))
             past = f"session = ? AND at < {(self._hour + 1) * HOUR_US}"
-            charges = _fold_charges(db, past, (self._session,))
+            charges = fold_charges(db, past, (self._session,))
         return Folded(
             hours=1, intervals=len(intervals), lines=lines, requests=requests, charges=charges
         )
@@ -265,119 +262,42 @@ class _Hour:
 _IN_PLACE = " WHERE session = ? AND number BETWEEN ? AND ?"
 
 
-@contextlib.contextmanager
-def _folding(db: Statements) -> Generator[None]:
-    """Within it entries may be taken away, which triggers forbid otherwise."""
-    db.change("INSERT INTO folding (open) VALUES (0)")
-    yield
-    db.change("DELETE FROM folding")
+def _has_rest(db: Statements, session: int, limit: int) -> bool:
+    """Whether a session of which every interval is folded has old requests or charges left."""
+    if db.rows("SELECT 1 FROM intervals WHERE session = ? LIMIT 1", session):
+        return False
+    return any(
+        db.rows(
+            f"SELECT 1 FROM {table} WHERE session = ? AND {at} < ? LIMIT 1",
+            *(session, limit * HOUR_US),
+        )
+        for table, at in (("requests", "arrived"), ("charges", "at"))
+    )
 
 
 def _fold_rest(db: Statements, session: int, limit: int) -> Folded:
-    """Requests and charges of a session of which every interval is folded."""
-    if db.rows("SELECT 1 FROM intervals WHERE session = ? LIMIT 1", session):
-        return Folded()
+    """Fold what `_has_rest` found. A session that ended gets no more of it."""
     db.hold_postings()
-    with _folding(db):
+    with folding(db):
         moment = limit * HOUR_US
-        requests = _fold_requests(db, "session = ? AND arrived < ?", (session, moment))
-        charges = _fold_charges(db, "session = ? AND at < ?", (session, moment))
+        requests = fold_requests(db, "session = ? AND arrived < ?", (session, moment))
+        charges = fold_charges(db, "session = ? AND at < ?", (session, moment))
     return Folded(requests=requests, charges=charges)
+
+
+def _has_old_requests(db: Statements) -> bool:
+    return bool(db.rows("SELECT 1 FROM requests WHERE session IS NULL LIMIT 1"))
 
 
 def _fold_old_requests(db: Statements, limit: int) -> Folded:
     """Requests from before requests knew their session: an interval lasts an hour at most, so that
     all their lines are folded if they ended more than an hour before the first that is not."""
-    if not db.rows("SELECT 1 FROM requests WHERE session IS NULL LIMIT 1"):
-        return Folded()
     db.hold_postings()
     moment = limit * HOUR_US
     first = db.rows("SELECT min(started) FROM intervals")[0][0]
     ended = moment if first is None else min(moment, first - HOUR_US)
-    with _folding(db):
-        requests = _fold_requests(
+    with folding(db):
+        requests = fold_requests(
             db, "session IS NULL AND arrived < ? AND ended < ?", (moment, ended)
         )
     return Folded(requests=requests)
-
-
-def _fold_requests(db: Statements, where: str, values: tuple[int, ...]) -> int:
-    corrected = _take_price_corrections(db, "requests", where, values)
-    sums: dict[tuple[int, int, str], list[int]] = defaultdict(lambda: [0] * 7)
-    moved: dict[tuple[int, str], int] = defaultdict(int)
-    gone = db.rows(
-        f"DELETE FROM requests WHERE {where} RETURNING id, arrived, account, outcome, {_TOKENS}",
-        *values,
-    )
-    for posting, arrived, account, outcome, *numbers in gone:
-        held = sums[arrived // HOUR_US, account, outcome]
-        held[0] += 1
-        for index, number in enumerate(numbers, start=1):
-            held[index] += number
-        for rerate, amount in corrected.get(posting, ()):
-            name = f"{FOLDED_REQUESTS}{arrived // HOUR_US}/{account}/{outcome}"
-            moved[rerate, name] += amount
-    for place, numbers in sorted(sums.items()):
-        _add(db, "hour_requests", _REQUESTS, (*place, *numbers), key="hour, account, outcome")
-    _put_price_corrections(db, moved)
-    return len(gone)
-
-
-def _fold_charges(db: Statements, where: str, values: tuple[int, ...]) -> int:
-    corrected = _take_price_corrections(db, "charges", where, values)
-    sums: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * 4)
-    moved: dict[tuple[int, str], int] = defaultdict(int)
-    gone = db.rows(
-        f"DELETE FROM charges WHERE {where} RETURNING id, at, account, device_nanos, cost, price",
-        *values,
-    )
-    for posting, at, account, *numbers in gone:
-        held = sums[at // HOUR_US, account]
-        held[0] += 1
-        for index, number in enumerate(numbers, start=1):
-            held[index] += number
-        for rerate, amount in corrected.get(posting, ()):
-            moved[rerate, f"{FOLDED_CHARGES}{at // HOUR_US}/{account}"] += amount
-    for place, numbers in sorted(sums.items()):
-        _add(db, "hour_charges", _CHARGES, (*place, *numbers), key="hour, account")
-    _put_price_corrections(db, moved)
-    return len(gone)
-
-
-def _add(db: Statements, table: str, columns: str, row: Row, *, key: str) -> None:
-    """Add numbers to an hour's row, which may be there from requests that ended earlier."""
-    numbers = [name for name in columns.split(", ") if name not in key.split(", ")]
-    added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in numbers)
-    db.change(
-        f"INSERT INTO {table} ({columns}) VALUES ({marks(columns)})"
-        f" ON CONFLICT ({key}) DO UPDATE SET {added}",
-        *row,
-    )
-
-
-def _take_price_corrections(
-    db: Statements, table: str, where: str, values: tuple[int, ...]
-) -> dict[str, list[tuple[int, int]]]:
-    """Take away the price corrections of postings that will be folded."""
-    taken: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for rerate, posting, amount in db.rows(
-        f"DELETE FROM price_corrections WHERE id IN (SELECT id FROM {table} WHERE {where})"
-        " RETURNING rerate, id, amount",
-        *values,
-    ):
-        taken[posting].append((rerate, amount))
-    return taken
-
-
-def _put_price_corrections(db: Statements, moved: Mapping[tuple[int, str], int]) -> None:
-    """Enter them anew under the names of their hours, with what stands there already."""
-    for (rerate, name), amount in sorted(moved.items()):
-        there = db.rows(
-            "DELETE FROM price_corrections WHERE rerate = ? AND id = ? RETURNING amount",
-            *(rerate, name),
-        )
-        total = amount + sum(before for (before,) in there)
-        db.change(
-            "INSERT INTO price_corrections (rerate, id, amount) VALUES (?, ?, ?)",
-            *(rerate, name, total),
-        )

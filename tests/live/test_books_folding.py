@@ -172,16 +172,22 @@ def test_folding_keeps_every_sum_in_postgresql(
         folds_exactly(dsn, seed, hours, at_rest=at_rest)
 
 
-def test_a_session_that_may_crash_keeps_what_a_crash_would_look_for(tmp_path: Path) -> None:
-    """Steps in progress at the end of an hour are not folded before the session has ended."""
+@pytest.mark.parametrize("seed", range(4))
+def test_a_crash_finds_what_waits_in_folded_hours_too(tmp_path: Path, seed: int) -> None:
+    """Steps in progress and training since a checkpoint at the end of an hour that was folded
+    move to `lost` all the same, in time and in money."""
     path = tmp_path / "books.sqlite"
     with closing(open_store(path, house="here")) as store:
-        maker = BooksMaker(store, random.Random(1))
+        maker = BooksMaker(store, random.Random(seed))
         maker.session(hours=5, crash=True)
+        before = [crashed.suspended for crashed in store.crashed()]
+        assert any(before)
         far = Micros(maker.now + 2 * HOUR_US)
-        assert books.compact(path, before=far, now=NOW).intervals == 0
+        assert books.compact(path, before=far, now=NOW).intervals > 0
+        after = [crashed.suspended for crashed in store.crashed()]
+        assert [set(one) for one in after] == [set(one) for one in before]
         maker.recover()
-        assert books.compact(path, before=far, now=NOW).hours > 0
+        assert store.crashed() == []
     report = books.check(path)
     assert report.balanced, report.fault
 

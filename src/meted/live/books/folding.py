@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 from meted.domain.line import Kind
 from meted.domain.units import Micros
-from meted.ledger.meter import IN_PROGRESS, UNCHECKPOINTED
 from meted.live.books.cells import HOUR_US
 from meted.live.books.folding_postings import fold_charges, fold_requests, folding
 from meted.live.books.opening import Target, opened
 from meted.live.books.rerates import Corrections
 from meted.live.store import StoreError
-from meted.live.stores.database import Database, Row, Statements, whole
+from meted.live.stores.database import Database, Row, Statements
 from meted.live.stores.terms import Terms
 
 SHORTEST_RETENTION_US = 24 * HOUR_US
@@ -169,28 +168,21 @@ class _Hour:
         )
 
     def _is_closed(self, db: Statements, intervals: Sequence[Row]) -> bool:
-        """Whether nobody needs to tell its requests and its parts apart any more.
+        """Whether nobody needs to tell its requests apart any more.
 
-        After a crash the house looks for what stands on accounts that wait: requests that did not
-        end, steps in progress, training since a checkpoint. A session that is resolved has none.
+        After a crash the house looks for requests that did not end; what else waits, steps in
+        progress and training since a checkpoint, it finds in folded hours too. A session that is
+        resolved has none.
         """
         if self._resolved:
             return True
         place = (self._session, intervals[0][0], intervals[-1][0])
-        unended = db.rows(
+        return not db.rows(
             "SELECT 1 FROM lines JOIN accounts ON accounts.id = lines.account"
             f"{_IN_PLACE} AND kind = '{Kind.REQUEST}' AND request IS NOT NULL"
             " AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.id = lines.request) LIMIT 1",
             *place,
         )
-        waiting = db.rows(
-            f"SELECT {db.exact_sum('device_nanos')}, {db.exact_sum('amount')}"
-            " FROM lines JOIN accounts ON accounts.id = lines.account"
-            f"{_IN_PLACE} AND kind <> '{Kind.LOST}'"
-            f" AND note IN ('{IN_PROGRESS}', '{UNCHECKPOINTED}') GROUP BY account",
-            *place,
-        )
-        return not unended and all(whole(nanos) == whole(cost) == 0 for nanos, cost in waiting)
 
     def _stretches(self, intervals: Sequence[Row]) -> list[list[Row]]:
         """Intervals in a row at one price, and re-rated to one price."""

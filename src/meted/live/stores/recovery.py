@@ -87,6 +87,9 @@ def _suspended(db: Statements, session: int, interval: Interval) -> Iterator[Sus
         session,
     ):
         sums[account_of(parts, request)] = (whole(held), whole(cost))
+    for account, held, cost in _folded(db, session):
+        before = sums.get(account, (0, 0))
+        sums[account] = (before[0] + held, before[1] + cost)
     for line in interval.lines:
         if _is_unresolved(db, line.account):
             held, cost = sums.get(line.account, (0, 0))
@@ -94,6 +97,20 @@ def _suspended(db: Statements, session: int, interval: Interval) -> Iterator[Sus
     for account, (held, cost) in sums.items():
         if held or cost:
             yield Suspended(account=account, device_nanos=DeviceNanos(held), amount=NanoUSD(cost))
+
+
+def _folded(db: Statements, session: int) -> Iterator[tuple[Account, int, int]]:
+    """What the folded hours of a session hold on accounts whose time waits; no request is left
+    in them."""
+    nanos, amount = db.exact_sum("hour_lines.device_nanos"), db.exact_sum("hour_lines.amount")
+    for *parts, held, cost in db.rows(
+        f"SELECT {_PARTS}, {nanos}, {amount}"
+        " FROM hour_lines JOIN accounts ON accounts.id = hour_lines.account"
+        f" WHERE hour_lines.session = ? AND kind <> '{Kind.LOST}'"
+        f" AND note IN ('{IN_PROGRESS}', '{UNCHECKPOINTED}') GROUP BY {_PARTS} ORDER BY {_PARTS}",
+        session,
+    ):
+        yield account_of(parts, None), whole(held), whole(cost)
 
 
 def _is_unresolved(db: Statements, account: Account) -> bool:

@@ -213,7 +213,7 @@ class HouseMoney:
 
 
 def bill_dimensions(by: Sequence[str]) -> tuple[books.Dimension, ...]:
-    """The dimensions of a bill. Raises HouseError (400) for an unknown one, or one that is twice."""
+    """The dimensions of a bill. Raises HouseError (400) for one that is unknown or there twice."""
     known = [str(one) for one in books.Dimension]
     for name in by:
         if name not in known:

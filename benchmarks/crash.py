@@ -187,7 +187,7 @@ class Rounds:
             return
         house = self._houses.all[0]
         corpus = Path(tempfile.mkdtemp(prefix="meted-corpus-")) / "corpus.txt"
-        corpus.write_text("\n\n".join(f"Entry {n}: the river runs on." for n in range(3000)))
+        corpus.write_text("\n\n".join(f"Entry {n}: the river runs on." for n in range(200)))
         await asyncio.to_thread(
             house.meted,
             *("train", "--model", "smollm2-135m", "--data", str(corpus), "--name", JOB),

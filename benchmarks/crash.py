@@ -111,6 +111,7 @@ class Rounds:
         self._store = store
         self._rng = random.Random(seed)
         self._load = Load(houses, seed)
+        self._kills = 0
         self.tallies: list[Tally] = []
 
     async def run(self, victims: dict[str, int]) -> None:
@@ -173,8 +174,13 @@ class Rounds:
         await _until(lambda: (fresh := _replica_pid(house)) and fresh != pid)
 
     async def _kill_trainer(self, house: RealHouse) -> None:
+        """While it loads, or after a checkpoint: a job that never makes one gives up."""
         pid = await _until(lambda: house.admin(f"jobs/{JOB}")["pid"])
-        await asyncio.sleep(self._rng.uniform(0.0, 6.0))
+        if self._kills % 2 == 0:
+            step = house.admin(f"jobs/{JOB}")["checkpoint_step"]
+            await _until(lambda: house.admin(f"jobs/{JOB}")["checkpoint_step"] > step)
+        self._kills += 1
+        await asyncio.sleep(self._rng.uniform(0.0, 4.0))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         await _until(lambda: (fresh := house.admin(f"jobs/{JOB}")["pid"]) and fresh != pid)

@@ -215,10 +215,12 @@ class CheckThenCharge:
     """Four fake engines behind one asyncio gateway with its spending in memory, without a lock.
 
     That is the best case of its kind: no counter is behind another process's. Spending is added
-    `lag_s` after a request's end.
+    `lag_s` after a request's end. at_dispatch: it is checked once an engine has a place free, as
+    no peer does, and not when the request comes.
     """
 
-    def __init__(self, *, limit: int, lag_s: float, model: FakeModel) -> None:
+    def __init__(self, *, limit: int, lag_s: float, model: FakeModel, at_dispatch: bool) -> None:
+        self._places = asyncio.Semaphore(4 * model.max_batch if at_dispatch else 1_000_000)
         self._limit = limit
         self._lag_s = lag_s
         self._step_s = model.decode_us / 1e6
@@ -242,9 +244,14 @@ class CheckThenCharge:
 
     async def answer(self, request: Any) -> Any:
         """One chat completion."""
-        from aiohttp import web
 
         body = await request.json()
+        async with self._places:
+            return await self._answer(request, body)
+
+    async def _answer(self, request: Any, body: dict[str, Any]) -> Any:
+        from aiohttp import web
+
         if self.spent >= self._limit:
             return web.json_response(
                 {"error": {"code": "budget_exceeded", "message": "the budget is spent"}}, status=402
@@ -301,18 +308,34 @@ class CheckThenCharge:
         await asyncio.gather(*(self.steps(engine) for engine in self._engines))
 
 
-def measure_check_then_charge(lag_s: float, *, clients: int, seed: int, model: FakeModel) -> Result:
+async def serve_check_then_charge(
+    limit: int, lag_s: float, model: dict[str, Any], at_dispatch: bool
+) -> None:
+    gateway = CheckThenCharge(
+        limit=limit, lag_s=lag_s, model=FakeModel(**model), at_dispatch=at_dispatch
+    )
+    await gateway.run()
+
+
+def measure_check_then_charge(
+    lag_s: float, *, clients: int, seed: int, model: FakeModel, at_dispatch: bool
+) -> Result:
     asked = plans(clients, seed=seed, leaving_permille=LEAVING_PERMILLE)
     budget = sum(expected_price(plan, model) for plan in asked) // 5
     result = Result(
-        gateway=f"check, then charge after {lag_s:g} s",
+        gateway=f"check{' late' if at_dispatch else ''}, then charge after {lag_s:g} s",
         scenario="scarce",
         store="memory",
         seed=seed,
         clients=clients,
         budget=budget,
     )
-    command = [sys.executable, __file__, "--gateway", json.dumps([budget, lag_s, asdict(model)])]
+    command = [
+        sys.executable,
+        __file__,
+        "--gateway",
+        json.dumps([budget, lag_s, asdict(model), at_dispatch]),
+    ]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
@@ -343,13 +366,13 @@ async def _ask_other(url: str, asked: list[Plan], result: Result, lag_s: float) 
 
 def show(results: list[Result]) -> None:
     head = (
-        f"{'gateway':<31}{'store':<10}{'scenario':<10}{'answered':>9}{'left':>6}{'402':>6}"
+        f"{'gateway':<34}{'store':<10}{'scenario':<10}{'answered':>9}{'left':>6}{'402':>6}"
         f"{'gave up':>8}{'429s':>7}{'kills':>6}{'over %':>9}{'unused %':>9}{'missing':>8}{'s':>7}"
     )
     print(head)
     for one in results:
         print(
-            f"{one.gateway:<31}{one.store:<10}{one.scenario:<10}{one.answered:>9}{one.left:>6}"
+            f"{one.gateway:<34}{one.store:<10}{one.scenario:<10}{one.answered:>9}{one.left:>6}"
             f"{one.refused:>6}{one.given_up:>8}{one.told_429:>7}{one.kills:>6}"
             f"{100 * one.overshoot / one.budget:>9.2f}{one.unused_percent:>9.2f}"
             f"{one.missing:>8}{one.seconds:>7.1f}"
@@ -401,8 +424,7 @@ def main() -> None:
     parser.add_argument("--gateway", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.gateway:
-        limit, lag_s, model = arguments.gateway
-        asyncio.run(CheckThenCharge(limit=limit, lag_s=lag_s, model=FakeModel(**model)).run())
+        asyncio.run(serve_check_then_charge(*arguments.gateway))
         return
     if arguments.show:
         lines = [json.loads(line) for line in arguments.show.read_text().splitlines()]
@@ -423,7 +445,11 @@ def main() -> None:
                     )
                     results.append(one)
                     print(json.dumps(asdict(one)), file=sys.stderr, flush=True)
-        results += [measure_check_then_charge(lag_s, **wish) for lag_s in arguments.lags]
+        results += [
+            measure_check_then_charge(lag_s, **wish, at_dispatch=late)
+            for late in (False, True)
+            for lag_s in arguments.lags
+        ]
     show(results)
     print(json.dumps({"machine": facts, "model": asdict(model), "spread": spread(results)}))
     if arguments.json:

@@ -1,6 +1,7 @@
 """The spool: what a store that was down has missed reaches it in order, and exactly once."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -38,6 +39,14 @@ from meted.testing.check_store import (
 from meted.testing.store_rows import PRICE, budget, charge_row
 
 from .spool_site import MIB, Site, batch, leased, standing, written
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever an earlier test has done to the levels of loggers."""
+    caplog.set_level(logging.WARNING)
+    for name in ("meted", "meted.live.stores.spool", "meted.live.stores.spool_file"):
+        caplog.set_level(logging.WARNING, logger=name)
 
 
 @pytest.fixture

@@ -47,6 +47,8 @@ from meted.testing.house import machine
 BUDGET = "cap"
 LEAVING_PERMILLE = 100
 PATIENCE_S = 120.0
+KILLING_S = 60.0
+"""Houses are killed for so long; after it, every client that can be answered is, in patience."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +130,8 @@ async def kill_houses(
     houses: Houses, rng: random.Random, result: Result, over: asyncio.Event
 ) -> None:
     """kill -9 of a random house every few seconds, each started again at once, until it is over."""
-    while True:
+    end = time.monotonic() + KILLING_S
+    while time.monotonic() < end:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), rng.uniform(1.0, 4.0))
         if over.is_set():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from meted.domain.step import StepShare
 from meted.domain.units import DeviceNanos, RequestId, Tokens
 from meted.ledger.attribution import split_step
-from meted.predict.step_time import StepCost, step_micros, work_of
+from meted.predict.step_time import StepCost, work_of
 
 COST = StepCost(fixed=18_000, prefill=2_700, decode=4_300, context=9, attention=1)
 
@@ -46,7 +46,7 @@ def test_the_parts_are_the_whole_and_nobody_is_paid(
 @given(batch=st.lists(SHARES, min_size=1, max_size=4))
 def test_each_pays_its_shapley_value_of_the_predicted_step(batch: list[StepShare]) -> None:
     def nanos(members: list[StepShare]) -> float:
-        return 1000 * step_micros(COST, work_of(members)) if members else 0.0
+        return 1000 * COST.micros(work_of(members)) if members else 0.0
 
     orders = list(permutations(range(len(batch))))
     values = [0.0] * len(batch)

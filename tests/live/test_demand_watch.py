@@ -8,7 +8,7 @@ from meted.domain.allocation import Harvest
 from meted.domain.step import StepShare
 from meted.domain.units import DeviceNanos, RequestId, Tokens
 from meted.live.demand_watch import DemandWatch
-from meted.predict.step_time import DEVICE_PRIOR, StepCost, step_micros, work_of
+from meted.predict.step_time import DEVICE_PRIOR, StepCost, work_of
 from meted.testing.builders import make_deployment
 
 DEVICE = StepCost(fixed=18_000, prefill=2_700, decode=4_300, context=9, attention=1.0)
@@ -41,7 +41,7 @@ def test_a_training_job_beside_it_lengthens_the_clock_on_the_wall_not_the_books_
     for step in range(1_024):
         watch.harvest = Harvest.NONE if step < 512 else Harvest.IDLE
         shares = batch(rng)
-        device_us = step_micros(DEVICE, work_of(shares))
+        device_us = DEVICE.micros(work_of(shares))
         wall = device_us / 2 if step < 512 else device_us * rng.uniform(0.5, 3)
         watch.stepped(shares, round(wall), DeviceNanos(round(device_us * 1000)))
     assert watch.device_cost.prefill == pytest.approx(DEVICE.prefill, rel=0.05)

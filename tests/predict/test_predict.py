@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from meted.domain.allocation import Harvest
 from meted.predict.arrivals import ArrivalForecast
 from meted.predict.serving import Load, Slowdown, predict_serving, utilisation
-from meted.predict.step_time import PRIOR, StepCost, StepTimeFit, StepWork, step_micros
+from meted.predict.step_time import PRIOR, StepCost, StepTimeFit, StepWork
 
 TRUE = StepCost(fixed=9_000, prefill=280, decode=1_700, context=2)
 
@@ -27,10 +27,10 @@ def test_a_fit_predicts_unseen_steps_within_three_percent_under_noise() -> None:
     fit = StepTimeFit()
     for _ in range(512):
         work = some_work(rng)
-        fit.observe(work, round(step_micros(TRUE, work) * rng.uniform(0.95, 1.05)))
+        fit.observe(work, round(TRUE.micros(work) * rng.uniform(0.95, 1.05)))
     for _ in range(50):
         work = some_work(rng)
-        assert step_micros(fit.cost, work) == pytest.approx(step_micros(TRUE, work), rel=0.03)
+        assert fit.cost.micros(work) == pytest.approx(TRUE.micros(work), rel=0.03)
 
 
 def test_work_that_was_never_seen_keeps_a_cost() -> None:

@@ -15,7 +15,6 @@ from meted.predict.step_time import (
     StepTimeFit,
     StepWork,
     marginal_micros,
-    step_micros,
     work_of,
 )
 
@@ -41,7 +40,7 @@ def shares(draw: st.DrawFn) -> StepShare:
 
 @given(st.lists(shares(), max_size=16))
 def test_a_step_costs_its_fixed_part_and_what_each_request_adds(batch: list[StepShare]) -> None:
-    whole = step_micros(TRUE, work_of(batch))
+    whole = TRUE.micros(work_of(batch))
     parts = TRUE.fixed + sum(marginal_micros(TRUE, one) for one in batch)
     assert whole == pytest.approx(parts, abs=len(batch) + 1)
 
@@ -72,7 +71,7 @@ def test_a_device_fit_recovers_the_quadratic_part_of_prompts_under_noise() -> No
     fit = StepTimeFit(prior=DEVICE_PRIOR)
     for _ in range(512):
         work = some_batch(rng)
-        fit.observe(work, step_micros(TRUE, work) * rng.uniform(0.95, 1.05))
+        fit.observe(work, TRUE.micros(work) * rng.uniform(0.95, 1.05))
     assert fit.cost.attention == pytest.approx(TRUE.attention, rel=0.1)
     assert fit.cost.prefill == pytest.approx(TRUE.prefill, rel=0.1)
     assert fit.cost.decode == pytest.approx(TRUE.decode, rel=0.1)
@@ -83,7 +82,7 @@ def test_a_fit_without_attention_in_its_prior_stays_linear() -> None:
     fit = StepTimeFit(prior=PRIOR)
     for _ in range(64):
         work = some_batch(rng)
-        fit.observe(work, step_micros(TRUE, work))
+        fit.observe(work, TRUE.micros(work))
     assert fit.cost.attention == 0
 
 
@@ -97,7 +96,7 @@ def test_a_fit_forgets_the_machine_of_long_ago() -> None:
                 decode_tokens=rng.randint(1, 8),
                 context_tokens=0,
             )
-            fit.observe(work, slowness * step_micros(TRUE, work))
+            fit.observe(work, slowness * TRUE.micros(work))
     assert fit.samples == 512
     assert fit.cost.prefill == pytest.approx(TRUE.prefill, rel=0.02)
     assert fit.cost.fixed == pytest.approx(TRUE.fixed, rel=0.02)

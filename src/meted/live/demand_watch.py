@@ -16,7 +16,6 @@ from meted.predict.step_time import (
     StepCost,
     StepTimeFit,
     StepWork,
-    step_micros,
     work_of,
 )
 
@@ -84,7 +83,7 @@ class DemandWatch:
         self._tokens += work.decode_tokens
 
     def _watch_slowdown(self, work: StepWork, duration_us: int) -> None:
-        ratio = min(10.0, duration_us / max(1.0, step_micros(self.cost, work)))
+        ratio = min(10.0, duration_us / max(1.0, self.cost.micros(work)))
         mean, samples = self._slowdown.get(self.harvest, (ratio, 0))
         weight = max(SLOWDOWN_FORGET, 1 / (samples + 1))
         self._slowdown[self.harvest] = (mean + weight * (ratio - mean), samples + 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meted.domain.allocation import Harvest, PredictedServing
 from meted.domain.units import Micros
-from meted.predict.step_time import StepCost, StepWork, step_micros
+from meted.predict.step_time import StepCost, StepWork
 
 PRIOR_SLOWDOWN = {Harvest.NONE: 1.0, Harvest.GAPS: 1.05, Harvest.IDLE: 1.25, Harvest.SHARE: 2.0}
 """Step time beside a trainer over step time alone, before it is measured in this house.
@@ -84,8 +84,7 @@ def predict_serving(cost: StepCost, load: Load, slowdown: Slowdown) -> Predicted
     chunks = max(1.0, math.ceil(load.prompt_tokens / load.chunk_tokens))
     prefill = slowed.prefill * load.prompt_tokens + slowed.fixed * chunks
     context = load.prompt_tokens + load.output_tokens / 2
-    decode_step = step_micros(
-        slowed,
+    decode_step = slowed.micros(
         StepWork(
             prefill_tokens=0, decode_tokens=round(batch), context_tokens=round(batch * context)
         ),

@@ -27,6 +27,16 @@ class StepCost:
     context: float
     attention: float = 0.0
 
+    def micros(self, work: "StepWork") -> float:
+        """Predicted time of a whole step in microseconds."""
+        return (
+            self.fixed
+            + self.prefill * work.prefill_tokens
+            + self.decode * work.decode_tokens
+            + self.context * work.context_tokens
+            + self.attention * work.attended
+        )
+
 
 PRIOR = StepCost(fixed=10_000.0, prefill=300.0, decode=1_500.0, context=1.0)
 """Wall time, before anything is measured: a 135M model on two cores, within a factor of three."""
@@ -76,17 +86,6 @@ def marginal_micros(cost: StepCost, share: TokenWork) -> float:
         each = cost.prefill + cost.attention * max(0.0, share.context_tokens - tokens / 2)
         return cost.decode * share.decode_tokens + each * tokens
     return cost.decode * share.decode_tokens + cost.context * share.context_tokens
-
-
-def step_micros(cost: StepCost, work: StepWork) -> float:
-    """Predicted time of a whole step in microseconds."""
-    return (
-        cost.fixed
-        + cost.prefill * work.prefill_tokens
-        + cost.decode * work.decode_tokens
-        + cost.context * work.context_tokens
-        + cost.attention * work.attended
-    )
 
 
 class StepTimeFit:

@@ -1,0 +1,36 @@
+"""Offers: what a device of a kind costs, from whom, and until when that was true."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meted.domain.units import NanoUSD
+
+
+class Purchase(StrEnum):
+    """How a device is had."""
+
+    ON_DEMAND = "on-demand"
+    SPOT = "spot"
+    RESERVED = "reserved"
+    OWNED = "owned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One way of having devices of a kind.
+
+    devices: how many come together (one node of a cloud's catalogue). available: most devices of
+    this offer, None for no limit. interruptions_per_device_hour: how often a spot device vanishes.
+    dated: ISO date of the price. source: where it was read.
+    """
+
+    kind: str
+    purchase: Purchase
+    nano_usd_per_device_hour: NanoUSD
+    devices: int = 1
+    available: int | None = None
+    provider: str = ""
+    region: str = ""
+    interruptions_per_device_hour: float = 0.0
+    dated: str = ""
+    source: str = ""

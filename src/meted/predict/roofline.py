@@ -1,19 +1,20 @@
-"""P for serving before anything is measured: step time and memory of a replica by its roofline."""
+"""P for serving: step time and memory of a replica by its roofline, with calibrated factors."""
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from meted.domain.algorithm import ServingAlgorithm
-from meted.domain.architecture import Architecture
-from meted.domain.device_kind import DeviceKind
-from meted.predict.counting import (
-    flops_per_pair,
-    flops_per_token,
-    kv_bytes_per_token,
-    parameters,
-    weight_bytes,
-)
+from meted.domain.architecture import Architecture, ModelKind
+from meted.domain.device_kind import DeviceKind, Precision
+from meted.predict.communication import NOTHING, Wire, all_reduce, all_to_all, point_to_point
+from meted.predict.counting import flops_per_pair, kv_bytes_per_token, parameters, weight_bytes
 from meted.predict.replica import ReplicaModel
 from meted.predict.step_time import StepWork
+
+LARGE_MESSAGE_BYTES = 32 * 2**20
+"""Above this an all-reduce slows down on the Splitwise machines; `Factors.spill` says how much."""
 
 
 class DoesNotFitError(ValueError):
@@ -33,36 +34,264 @@ class Setup:
 class Factors:
     """The few numbers that calibration fits for a model family, device kind and engine version.
 
-    compute: share of peak FLOP/s reached. memory: share of bandwidth reached. fixed_micros: of a
-    step. message_micros: of one collective message, on top of its bytes.
+    Shares of the ideal: compute of peak FLOP/s; memory of the bandwidth, for weights; cache of
+    the bandwidth, for the KV cache; link of the link's bytes per second. spill: how many times
+    over the bytes of a message above `LARGE_MESSAGE_BYTES` are paid again.
+    Host times: fixed_micros of a step, serial to the device; prompt_micros more if it has prompt
+    tokens; layer_micros to launch one layer, hidden while the device is slower; sequence_micros
+    on the device for each token that is sampled; message_micros to start one collective.
     """
 
     compute: float = 0.5
     memory: float = 0.7
+    cache: float = 0.6
+    link: float = 0.7
+    spill: float = 0.2
     fixed_micros: float = 2_000.0
+    prompt_micros: float = 500.0
+    layer_micros: float = 20.0
+    sequence_micros: float = 20.0
     message_micros: float = 10.0
+
+
+class StepParts(NamedTuple):
+    """What one step asks of ideal hardware: micros at full speed, and counts."""
+
+    compute: float
+    weights: float
+    cache: float
+    wire: float
+    spilled: float
+    delay: float
+    messages: float
+    layers: float
+    sequences: float
+    stages: float
+    prompt: float
+
+
+def combine(parts: StepParts, factors: Factors) -> float:
+    """Step time in microseconds from ideal parts and factors.
+
+    t = stages * fixed + prompt + max(launch, device), device = max(compute, memory) + wire
+    + sequences (roofline: Williams et al. 2009). Each max is the 4-norm, which rounds the ridge as
+    real kernels do and stays convex.
+    """
+    arithmetic = parts.compute / factors.compute
+    reading = parts.weights / factors.memory + parts.cache / factors.cache
+    device = (
+        math.sqrt(math.hypot(arithmetic * arithmetic, reading * reading))
+        + (parts.wire + parts.spilled * factors.spill) / factors.link
+        + parts.delay
+        + parts.messages * factors.message_micros
+        + parts.sequences * factors.sequence_micros
+    )
+    launch = parts.layers * factors.layer_micros
+    return (
+        parts.stages * factors.fixed_micros
+        + parts.prompt * factors.prompt_micros
+        + math.sqrt(math.hypot(launch * launch, device * device))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdealStep:
+    """A setup's roofline on ideal hardware: micros at full speed for each unit of work.
+
+    token: of a token through the layers; head: of a token that is sampled. prompt_pair, pair:
+    of a pair of tokens in prefill and in decode. weights: read in every step. experts: of all
+    routed experts; untouched: chance that one token leaves one expert alone. cache: of a context
+    token in layers that see all; windowed: in layers that see `window` tokens.
+    wire: of a token on the links; message_bytes: of a token in one all-reduce; delay, messages:
+    of a step. lanes: data copies of the replica; stages: of its pipeline.
+    """
+
+    token: float
+    head: float
+    prompt_pair: float
+    pair: float
+    weights: float
+    experts: float
+    untouched: float
+    expert_copies: float
+    cache: float
+    windowed: float
+    window: float
+    wire: float
+    message_bytes: float
+    delay: float
+    messages: float
+    layers: int
+    lanes: int
+    stages: int
+
+    def parts(self, work: StepWork) -> StepParts:
+        """The step's parts. Lanes and stages work at the same time on their parts of the batch."""
+        prefill, decode, context = work.prefill_tokens, work.decode_tokens, work.context_tokens
+        attended = work.attended
+        prompt = 1.0 if prefill else 0.0
+        sequences = decode + prompt
+        share = 1.0
+        if self.lanes > 1 or self.stages > 1:
+            share = 1.0 / self._split(sequences)
+        tokens = (prefill + decode) * share
+        cache = self.cache * context
+        if self.windowed:
+            cache += self.windowed * min(context, self.window * decode)
+        weights = self.weights
+        if self.experts:
+            visits = tokens * self.expert_copies
+            weights += self.experts * (1.0 - self.untouched**visits)
+        wire = self.wire * tokens
+        message = self.message_bytes * tokens
+        spilled = wire * (1 - LARGE_MESSAGE_BYTES / message) if message > LARGE_MESSAGE_BYTES else 0
+        return StepParts(
+            self.token * tokens
+            + (self.head * sequences + self.prompt_pair * attended + self.pair * context) * share,
+            weights,
+            cache * share,
+            wire,
+            spilled,
+            self.delay,
+            self.messages,
+            self.layers,
+            decode * share,
+            self.stages,
+            prompt,
+        )
+
+    def _split(self, sequences: float) -> float:
+        """Into how many parts that run at the same time the batch falls."""
+        copies = max(1.0, min(self.lanes, sequences))
+        return copies * max(1.0, min(self.stages, sequences / copies))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflineStep:
-    """Step time with the roofline's parts resolved, in microseconds per unit of work.
+    """Step time of a setup with its factors. Convex in the tokens and context of dense models."""
 
-    t = fixed + max(compute, memory) + messages (Williams et al. 2009), where
-    compute = token * tokens + pair * (attended + context), memory = weights + kv * context.
-    """
-
-    fixed: float
-    token: float
-    pair: float
-    weights: float
-    kv: float
-    message: float
+    ideal: IdealStep
+    factors: Factors
 
     def micros(self, work: StepWork) -> float:
-        tokens = work.prefill_tokens + work.decode_tokens
-        compute = self.token * tokens + self.pair * (work.attended + work.context_tokens)
-        memory = self.weights + self.kv * work.context_tokens
-        return self.fixed + max(compute, memory) + self.message * tokens
+        return combine(self.ideal.parts(work), self.factors)
+
+
+@lru_cache(maxsize=4096)
+def _counts(architecture: Architecture) -> tuple[float, float, float]:
+    """Parameters that every token reads in the layers, those of the head, those of all experts."""
+    counted = parameters(architecture)
+    experts = 0
+    if architecture.experts is not None:
+        sparse = architecture.layers - architecture.experts.dense_layers
+        experts = sparse * architecture.experts.count * counted.expert
+    head = counted.head if architecture.kind is ModelKind.DECODER else 0
+    return counted.layers - experts, head, experts
+
+
+def ideal_step(setup: Setup) -> IdealStep:
+    """The setup's roofline on ideal hardware.
+
+    Raises ValueError if the kind of device has no peak for the precision of the arithmetic.
+    """
+    one, kind, algorithm = setup.architecture, setup.kind, setup.algorithm
+    layout = algorithm.parallelism
+    tensor, copies = layout.tensor, layout.data
+    flops = peak(kind, algorithm.compute) * tensor / 1e6
+    bandwidth = kind.bandwidth / 1e6
+    dense, head, experts = _counts(one)
+    counted = parameters(one)
+    stored = algorithm.weights.bits / 8
+    head_stored = max(16.0, algorithm.weights.bits) / 8
+    shards = max(tensor, layout.expert)
+    kv = 0.0
+    if one.kind is ModelKind.DECODER:
+        kv = kv_bytes_per_token(one, algorithm.kv) / kv_shards(one, tensor) / bandwidth
+    inside = one.window_layers / one.layers if one.window is not None else 0.0
+    wire, messages, delay = _talk(setup)
+    untouched = 1.0
+    if one.experts is not None:
+        untouched = 1.0 - one.experts.active / one.experts.count
+    return IdealStep(
+        token=2.0 * counted.layers_active / flops,
+        head=2.0 * head / flops,
+        prompt_pair=prompt_flops_per_pair(one) / flops,
+        pair=flops_per_pair(one) / flops,
+        weights=(dense * stored + head * head_stored) / (tensor * bandwidth),
+        experts=experts * stored / (shards * bandwidth),
+        untouched=untouched,
+        expert_copies=max(1.0, layout.expert / tensor),
+        cache=kv * (1 - inside),
+        windowed=kv * inside,
+        window=float(one.window or 0),
+        wire=wire,
+        message_bytes=one.hidden * algorithm.compute.bits / 8 if tensor > 1 else 0.0,
+        delay=delay,
+        messages=messages,
+        layers=one.layers,
+        lanes=copies,
+        stages=layout.pipeline,
+    )
+
+
+def peak(kind: DeviceKind, compute: Precision) -> float:
+    """Peak FLOP/s of a kind in a precision; raises ValueError if it has none."""
+    value = kind.peak_flops.get(compute)
+    if value is None:
+        raise ValueError(
+            f"{kind.name} has no peak FLOP/s for {compute}, it has "
+            f"{', '.join(sorted(kind.peak_flops))}; compute in one of these"
+        )
+    return value
+
+
+def kv_shards(one: Architecture, tensor: int) -> int:
+    """Over how many devices of a tensor group a token's KV cache is spread: key heads are not cut,
+    and a latent vector is kept by each device."""
+    return 1 if one.latent is not None else min(tensor, one.kv_heads)
+
+
+def prompt_flops_per_pair(one: Architecture) -> float:
+    """Forward FLOPs of a pair in prefill, where latent attention unfolds its keys and values
+    (DeepSeek-V2, 2024) instead of absorbing them in the query as decode does."""
+    if one.latent is None:
+        return flops_per_pair(one)
+    latent = one.latent
+    return 2.0 * one.layers * one.heads * (latent.nope_dim + latent.rope_dim + latent.v_dim)
+
+
+def _talk(setup: Setup) -> tuple[float, float, float]:
+    """Micros of a token on the wires, messages of a step, and their delay on ideal links.
+
+    Two all-reduces a layer (Shoeybi et al. 2019); with experts spread, dispatch and combine take
+    the second one's place; each pipeline stage hands its tokens on.
+    """
+    one, kind, layout = setup.architecture, setup.kind, setup.algorithm.parallelism
+    row = one.hidden * setup.algorithm.compute.bits / 8
+    reduce = all_reduce(kind, layout.tensor) if layout.tensor > 1 else NOTHING
+    reduces = 2.0 * one.layers if layout.tensor > 1 else 0.0
+    exchange, exchanges, visits = NOTHING, 0.0, 0.0
+    if one.experts is not None and layout.expert > 1:
+        sparse = one.layers - one.experts.dense_layers
+        exchange, exchanges = all_to_all(kind, layout.expert), 2.0 * sparse
+        visits = one.experts.active / layout.tensor
+        reduces -= sparse if layout.tensor > 1 else 0.0
+    hop = NOTHING
+    hops = layout.pipeline if layout.pipeline > 1 else 0
+    if hops:
+        inside = layout.tensor * layout.pipeline <= kind.node_devices
+        hop = point_to_point(kind, inside_node=inside)
+    wire = row * (
+        reduces * reduce.micros_per_byte
+        + exchanges * visits * exchange.micros_per_byte
+        + hops * hop.micros_per_byte
+    )
+    delay = _delay((reduces, reduce), (exchanges, exchange), (hops, hop))
+    return wire, reduces + exchanges + hops, delay
+
+
+def _delay(*messages: tuple[float, Wire]) -> float:
+    return sum(count * wire.delay_micros for count, wire in messages)
 
 
 def predict_replica(setup: Setup, factors: Factors = Factors()) -> ReplicaModel:
@@ -81,21 +310,8 @@ def predict_replica(setup: Setup, factors: Factors = Factors()) -> ReplicaModel:
             f"{devices} x {kind.name} hold {kind.memory_bytes * devices / 1e9:.1f} GB, of which "
             f"{algorithm.memory_share:.0%} may be used; take more devices or fewer bits"
         )
-    tensor = algorithm.parallelism.tensor
-    flops = kind.peak_flops[algorithm.compute] * factors.compute * tensor
-    bandwidth = kind.bandwidth * factors.memory * tensor
-    share = parameters(architecture).active / parameters(architecture).total
-    sent = 4.0 * architecture.layers * architecture.hidden * (tensor - 1) / tensor
     return ReplicaModel(
-        step=RooflineStep(
-            fixed=factors.fixed_micros
-            + (2 * architecture.layers * factors.message_micros if tensor > 1 else 0.0),
-            token=1e6 * flops_per_token(architecture) / flops,
-            pair=1e6 * flops_per_pair(architecture) / flops,
-            weights=1e6 * weights * share / bandwidth,
-            kv=1e6 * kv / bandwidth,
-            message=1e6 * sent * algorithm.compute.bits / 8 / kind.link.bytes_per_second,
-        ),
+        step=RooflineStep(ideal=ideal_step(setup), factors=factors),
         kv_tokens=int(room // kv),
         chunk_tokens=algorithm.chunk_tokens,
         max_batch=algorithm.max_batch,

@@ -100,17 +100,17 @@ PRIOR = FactorPrior(
             compute=0.35,
             memory=0.25,
             cache=0.5,
-            link=0.6,
-            spill=1.0,
-            fixed_micros=1.0,
-            prompt_micros=1.5,
+            link=0.5,
+            spill=0.8,
+            fixed_micros=0.5,
+            prompt_micros=2.0,
             layer_micros=1.5,
-            sequence_micros=1.5,
+            sequence_micros=2.0,
             message_micros=0.7,
         )
     ),
-    prompt_noise=Noise(deviation=0.12, points=3.0),
-    decode_noise=Noise(deviation=0.05, points=3.0),
+    prompt_noise=Noise(deviation=0.08, points=3.0),
+    decode_noise=Noise(deviation=0.03, points=3.0),
 )
 
 

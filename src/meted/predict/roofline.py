@@ -45,12 +45,12 @@ class Factors:
     compute: float = 0.5
     memory: float = 0.7
     cache: float = 0.6
-    link: float = 0.7
-    spill: float = 0.2
+    link: float = 0.5
+    spill: float = 0.7
     fixed_micros: float = 2_000.0
-    prompt_micros: float = 500.0
-    layer_micros: float = 20.0
-    sequence_micros: float = 20.0
+    prompt_micros: float = 2_000.0
+    layer_micros: float = 100.0
+    sequence_micros: float = 30.0
     message_micros: float = 10.0
 
 
@@ -74,13 +74,13 @@ def combine(parts: StepParts, factors: Factors) -> float:
     """Step time in microseconds from ideal parts and factors.
 
     t = stages * fixed + prompt + max(launch, device), device = max(compute, memory) + wire
-    + sequences (roofline: Williams et al. 2009). Each max is the 4-norm, which rounds the ridge as
-    real kernels do and stays convex.
+    + sequences (roofline: Williams et al. 2009). The maxima are norms, the inner one of order 2,
+    the outer of order 4: both stay convex and round the ridge, where kernels reach neither roof.
     """
     arithmetic = parts.compute / factors.compute
     reading = parts.weights / factors.memory + parts.cache / factors.cache
     device = (
-        math.sqrt(math.hypot(arithmetic * arithmetic, reading * reading))
+        math.hypot(arithmetic, reading)
         + (parts.wire + parts.spilled * factors.spill) / factors.link
         + parts.delay
         + parts.messages * factors.message_micros

@@ -88,14 +88,15 @@ class FactorPrior:
     decode_noise: Noise
 
 
-def independent(deviations: Factors) -> Matrix:
-    """The covariance of factors that are known independently, each with its deviation of log."""
-    return _matrix(np.diag(_values(deviations) ** 2))
+def spread(alone: Factors, together: Mapping[str, float]) -> Matrix:
+    """The covariance of logarithms: a deviation of each factor alone, and one that some share."""
+    shared = np.array([together.get(name, 0.0) for name in FACTOR_NAMES])
+    return _matrix(np.diag(_values(alone) ** 2) + np.outer(shared, shared))
 
 
 PRIOR = FactorPrior(
     factors=Factors(),
-    covariance=independent(
+    covariance=spread(
         Factors(
             compute=0.35,
             memory=0.25,
@@ -103,15 +104,20 @@ PRIOR = FactorPrior(
             link=0.5,
             spill=0.8,
             fixed_micros=0.5,
-            prompt_micros=2.0,
-            layer_micros=1.5,
-            sequence_micros=2.0,
+            prompt_micros=0.5,
+            layer_micros=0.5,
+            sequence_micros=0.5,
             message_micros=0.7,
-        )
+        ),
+        dict.fromkeys(("prompt_micros", "layer_micros", "sequence_micros"), 1.4),
     ),
     prompt_noise=Noise(deviation=0.08, points=3.0),
     decode_noise=Noise(deviation=0.03, points=3.0),
 )
+"""Before anything is measured. Engines differ by more than ten in what they spend per layer, prompt
+and sampled token (recorded graphs or eager Python), and one that is slow in one is slow in all.
+The centres and deviations were chosen by leave-one-out inside calibration sets of Splitwise's
+points (docs/predict/steps.md), never on points that its table holds out."""
 
 
 def _normals(count: int) -> NDArray[np.float64]:

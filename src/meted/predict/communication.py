@@ -8,10 +8,12 @@ from meted.domain.device_kind import DeviceKind, Link
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """A message's cost on ideal links: micros_per_byte of the whole payload, and delay_micros."""
+    """A message's cost on ideal links: micros_per_byte of the whole payload, and delay_micros of
+    the links that it crosses one after the other, which are `hops`."""
 
     micros_per_byte: float = 0.0
     delay_micros: float = 0.0
+    hops: float = 0.0
 
     def micros(self, payload_bytes: float) -> float:
         return self.micros_per_byte * payload_bytes + self.delay_micros
@@ -36,7 +38,7 @@ def all_reduce(kind: DeviceKind, devices: int) -> Wire:
     if nodes > 1:
         per_byte += 2 * (nodes - 1) / nodes / inside * _per_byte(kind.network)
         delay += math.log2(nodes) * kind.network.latency_micros
-    return Wire(micros_per_byte=per_byte, delay_micros=delay)
+    return Wire(micros_per_byte=per_byte, delay_micros=delay, hops=math.log2(devices))
 
 
 def all_to_all(kind: DeviceKind, devices: int) -> Wire:
@@ -50,13 +52,14 @@ def all_to_all(kind: DeviceKind, devices: int) -> Wire:
     return Wire(
         micros_per_byte=max(near * _per_byte(kind.link), away * _per_byte(kind.network)),
         delay_micros=delay,
+        hops=1.0,
     )
 
 
 def point_to_point(kind: DeviceKind, *, inside_node: bool) -> Wire:
     """One device to another."""
     link = kind.link if inside_node else kind.network
-    return Wire(micros_per_byte=_per_byte(link), delay_micros=link.latency_micros)
+    return Wire(micros_per_byte=_per_byte(link), delay_micros=link.latency_micros, hops=1.0)
 
 
 def _per_byte(link: Link) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from meted.domain.algorithm import ServingAlgorithm
 from meted.domain.architecture import Architecture, ModelKind
 from meted.domain.device_kind import DeviceKind, Precision
-from meted.predict.communication import NOTHING, Wire, all_reduce, all_to_all, point_to_point
+from meted.predict.communication import NOTHING, all_reduce, all_to_all, point_to_point
 from meted.predict.counting import flops_per_pair, kv_bytes_per_token, parameters, weight_bytes
 from meted.predict.replica import ReplicaModel
 from meted.predict.step_time import StepWork
@@ -39,7 +39,8 @@ class Factors:
     over the bytes of a message above `LARGE_MESSAGE_BYTES` are paid again.
     Host times: fixed_micros of a step, serial to the device; prompt_micros more if it has prompt
     tokens; layer_micros to launch one layer, hidden while the device is slower; sequence_micros
-    on the device for each token that is sampled; message_micros to start one collective.
+    on the device for each token that is sampled; message_micros of each hop of a collective, on
+    top of the link's latency: all devices wait for the slowest, so nothing hides it.
     """
 
     compute: float = 0.5
@@ -48,10 +49,10 @@ class Factors:
     link: float = 0.5
     spill: float = 0.7
     fixed_micros: float = 2_000.0
-    prompt_micros: float = 2_000.0
-    layer_micros: float = 100.0
+    prompt_micros: float = 1_000.0
+    layer_micros: float = 50.0
     sequence_micros: float = 30.0
-    message_micros: float = 10.0
+    message_micros: float = 5.0
 
 
 class StepParts(NamedTuple):
@@ -63,7 +64,7 @@ class StepParts(NamedTuple):
     wire: float
     spilled: float
     delay: float
-    messages: float
+    hops: float
     layers: float
     sequences: float
     stages: float
@@ -73,23 +74,24 @@ class StepParts(NamedTuple):
 def combine(parts: StepParts, factors: Factors) -> float:
     """Step time in microseconds from ideal parts and factors.
 
-    t = stages * fixed + prompt + max(launch, device), device = max(compute, memory) + wire
-    + sequences (roofline: Williams et al. 2009). The maxima are norms, the inner one of order 2,
-    the outer of order 4: both stay convex and round the ridge, where kernels reach neither roof.
+    t = stages * fixed + prompt + messages + max(launch, device), where device = wire + sequences
+    + max(compute, memory) (roofline: Williams et al. 2009). The maxima are norms, the inner one
+    of order 2, the outer of order 4: both stay convex and round the ridge, where kernels reach
+    neither roof.
     """
     arithmetic = parts.compute / factors.compute
     reading = parts.weights / factors.memory + parts.cache / factors.cache
     device = (
         math.hypot(arithmetic, reading)
         + (parts.wire + parts.spilled * factors.spill) / factors.link
-        + parts.delay
-        + parts.messages * factors.message_micros
         + parts.sequences * factors.sequence_micros
     )
     launch = parts.layers * factors.layer_micros
     return (
         parts.stages * factors.fixed_micros
         + parts.prompt * factors.prompt_micros
+        + parts.delay
+        + parts.hops * factors.message_micros
         + math.sqrt(math.hypot(launch * launch, device * device))
     )
 
@@ -102,8 +104,8 @@ class IdealStep:
     of a pair of tokens in prefill and in decode. weights: read in every step. experts: of all
     routed experts; untouched: chance that one token leaves one expert alone. cache: of a context
     token in layers that see all; windowed: in layers that see `window` tokens.
-    wire: of a token on the links; message_bytes: of a token in one all-reduce; delay, messages:
-    of a step. lanes: data copies of the replica; stages: of its pipeline.
+    wire: of a token on the links; message_bytes: of a token in one all-reduce; delay, hops:
+    of a step's messages. lanes: data copies of the replica; stages: of its pipeline.
     """
 
     token: float
@@ -120,7 +122,7 @@ class IdealStep:
     wire: float
     message_bytes: float
     delay: float
-    messages: float
+    hops: float
     layers: int
     lanes: int
     stages: int
@@ -153,7 +155,7 @@ class IdealStep:
             wire,
             spilled,
             self.delay,
-            self.messages,
+            self.hops,
             self.layers,
             decode * share,
             self.stages,
@@ -208,7 +210,7 @@ def ideal_step(setup: Setup) -> IdealStep:
     if one.kind is ModelKind.DECODER:
         kv = kv_bytes_per_token(one, algorithm.kv) / kv_shards(one, tensor) / bandwidth
     inside = one.window_layers / one.layers if one.window is not None else 0.0
-    wire, messages, delay = _talk(setup)
+    wire, hops, delay = _talk(setup)
     untouched = 1.0
     if one.experts is not None:
         untouched = 1.0 - one.experts.active / one.experts.count
@@ -227,7 +229,7 @@ def ideal_step(setup: Setup) -> IdealStep:
         wire=wire,
         message_bytes=one.hidden * algorithm.compute.bits / 8 if tensor > 1 else 0.0,
         delay=delay,
-        messages=messages,
+        hops=hops,
         layers=one.layers,
         lanes=copies,
         stages=layout.pipeline,
@@ -261,7 +263,7 @@ def prompt_flops_per_pair(one: Architecture) -> float:
 
 
 def _talk(setup: Setup) -> tuple[float, float, float]:
-    """Micros of a token on the wires, messages of a step, and their delay on ideal links.
+    """Micros of a token on the wires; hops of a step's messages and their delay on ideal links.
 
     Two all-reduces a layer (Shoeybi et al. 2019); with experts spread, dispatch and combine take
     the second one's place; each pipeline stage hands its tokens on.
@@ -276,22 +278,19 @@ def _talk(setup: Setup) -> tuple[float, float, float]:
         exchange, exchanges = all_to_all(kind, layout.expert), 2.0 * sparse
         visits = one.experts.active / layout.tensor
         reduces -= sparse if layout.tensor > 1 else 0.0
-    hop = NOTHING
-    hops = layout.pipeline if layout.pipeline > 1 else 0
-    if hops:
+    hop, stages = NOTHING, 0.0
+    if layout.pipeline > 1:
         inside = layout.tensor * layout.pipeline <= kind.node_devices
-        hop = point_to_point(kind, inside_node=inside)
+        hop, stages = point_to_point(kind, inside_node=inside), float(layout.pipeline)
+    talk = ((reduces, reduce), (exchanges, exchange), (stages, hop))
     wire = row * (
         reduces * reduce.micros_per_byte
         + exchanges * visits * exchange.micros_per_byte
-        + hops * hop.micros_per_byte
+        + stages * hop.micros_per_byte
     )
-    delay = _delay((reduces, reduce), (exchanges, exchange), (hops, hop))
-    return wire, reduces + exchanges + hops, delay
-
-
-def _delay(*messages: tuple[float, Wire]) -> float:
-    return sum(count * wire.delay_micros for count, wire in messages)
+    hops = sum(count * each.hops for count, each in talk)
+    delay = sum(count * each.delay_micros for count, each in talk)
+    return wire, hops, delay
 
 
 def predict_replica(setup: Setup, factors: Factors = Factors()) -> ReplicaModel:

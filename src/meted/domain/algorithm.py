@@ -25,6 +25,11 @@ class Parallelism:
             value: int = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} parallelism is {value}, expected 1 or more")
+        if (self.tensor * self.data) % self.expert:
+            raise ValueError(
+                f"expert parallelism is {self.expert}, expected a divisor of tensor * data, "
+                f"{self.tensor * self.data}"
+            )
 
     @property
     def devices(self) -> int:
@@ -47,6 +52,12 @@ class Speculation:
     draft: Architecture | None
     tokens: int
     acceptance: float
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ValueError(f"speculation proposes {self.tokens} tokens, expected 1 or more")
+        if not 0 <= self.acceptance <= 1:
+            raise ValueError(f"acceptance is {self.acceptance}, expected from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

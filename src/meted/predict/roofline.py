@@ -1,33 +1,35 @@
 """P for serving: step time and memory of a replica by its roofline, with calibrated factors."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from meted.domain.algorithm import ServingAlgorithm
 from meted.domain.architecture import Architecture, ModelKind
-from meted.domain.device_kind import DeviceKind, Precision
 from meted.predict.communication import NOTHING, all_reduce, all_to_all, point_to_point
-from meted.predict.counting import flops_per_pair, kv_bytes_per_token, parameters, weight_bytes
-from meted.predict.replica import ReplicaModel
+from meted.predict.counting import flops_per_pair, kv_bytes_per_token, parameters
+from meted.predict.memory import replica_memory
+from meted.predict.replica import ReplicaModel, StepTime
+from meted.predict.setup import DoesNotFitError, Setup, kv_shards, peak, sparse_experts
+from meted.predict.speculation import SpeculativeStep
 from meted.predict.step_time import StepWork
+
+__all__ = [
+    "LARGE_MESSAGE_BYTES",
+    "DoesNotFitError",
+    "Factors",
+    "IdealStep",
+    "RooflineStep",
+    "Setup",
+    "StepParts",
+    "busy_micros",
+    "combine",
+    "ideal_step",
+    "predict_replica",
+]
 
 LARGE_MESSAGE_BYTES = 32 * 2**20
 """Above this an all-reduce slows down on the Splitwise machines; `Factors.spill` says how much."""
-
-
-class DoesNotFitError(ValueError):
-    """A model does not fit in the memory of the devices it was given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """One (M, A, kind of R): what a measured step was measured on."""
-
-    architecture: Architecture
-    kind: DeviceKind
-    algorithm: ServingAlgorithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +81,7 @@ def combine(parts: StepParts, factors: Factors) -> float:
     of order 2, the outer of order 4: both stay convex and round the ridge, where kernels reach
     neither roof.
     """
-    arithmetic = parts.compute / factors.compute
-    reading = parts.weights / factors.memory + parts.cache / factors.cache
-    device = (
-        math.hypot(arithmetic, reading)
-        + (parts.wire + parts.spilled * factors.spill) / factors.link
-        + parts.sequences * factors.sequence_micros
-    )
+    device = busy_micros(parts, factors)
     launch = parts.layers * factors.layer_micros
     return (
         parts.stages * factors.fixed_micros
@@ -93,6 +89,18 @@ def combine(parts: StepParts, factors: Factors) -> float:
         + parts.delay
         + parts.hops * factors.message_micros
         + math.sqrt(math.hypot(launch * launch, device * device))
+    )
+
+
+def busy_micros(parts: StepParts, factors: Factors) -> float:
+    """Microseconds of a step in which its devices compute, read or send."""
+    return (
+        math.hypot(
+            parts.compute / factors.compute,
+            parts.weights / factors.memory + parts.cache / factors.cache,
+        )
+        + (parts.wire + parts.spilled * factors.spill) / factors.link
+        + parts.sequences * factors.sequence_micros
     )
 
 
@@ -140,6 +148,9 @@ class IdealStep:
         cache = self.cache * context
         if self.windowed:
             cache += self.windowed * min(context, self.window * decode)
+            inside = self.windowed / (self.cache + self.windowed)
+            attended -= inside * max(0.0, attended - self.window * prefill)
+            context -= inside * max(0.0, context - self.window * decode)
         weights = self.weights
         if self.experts:
             visits = tokens * self.expert_copies
@@ -180,15 +191,13 @@ class RooflineStep:
 
 
 @lru_cache(maxsize=4096)
-def _counts(architecture: Architecture) -> tuple[float, float, float]:
-    """Parameters that every token reads in the layers, those of the head, those of all experts."""
+def _counts(architecture: Architecture) -> tuple[float, float, float, float]:
+    """Parameters of the layers that every token reads, of the head, of all routed experts, and of
+    the layers that one token visits."""
     counted = parameters(architecture)
-    experts = 0
-    if architecture.experts is not None:
-        sparse = architecture.layers - architecture.experts.dense_layers
-        experts = sparse * architecture.experts.count * counted.expert
+    experts = sparse_experts(architecture) * counted.expert
     head = counted.head if architecture.kind is ModelKind.DECODER else 0
-    return counted.layers - experts, head, experts
+    return counted.layers - experts, head, experts, counted.layers_active
 
 
 def ideal_step(setup: Setup) -> IdealStep:
@@ -201,8 +210,7 @@ def ideal_step(setup: Setup) -> IdealStep:
     tensor, copies = layout.tensor, layout.data
     flops = peak(kind, algorithm.compute) * tensor / 1e6
     bandwidth = kind.bandwidth / 1e6
-    dense, head, experts = _counts(one)
-    counted = parameters(one)
+    dense, head, experts, visited = _counts(one)
     stored = algorithm.weights.bits / 8
     head_stored = max(16.0, algorithm.weights.bits) / 8
     shards = max(tensor, layout.expert)
@@ -215,7 +223,7 @@ def ideal_step(setup: Setup) -> IdealStep:
     if one.experts is not None:
         untouched = 1.0 - one.experts.active / one.experts.count
     return IdealStep(
-        token=2.0 * counted.layers_active / flops,
+        token=2.0 * visited / flops,
         head=2.0 * head / flops,
         prompt_pair=prompt_flops_per_pair(one) / flops,
         pair=flops_per_pair(one) / flops,
@@ -227,30 +235,13 @@ def ideal_step(setup: Setup) -> IdealStep:
         windowed=kv * inside,
         window=float(one.window or 0),
         wire=wire,
-        message_bytes=one.hidden * algorithm.compute.bits / 8 if tensor > 1 else 0.0,
+        message_bytes=_row_bytes(setup) if tensor > 1 else 0.0,
         delay=delay,
         hops=hops,
         layers=one.layers,
         lanes=copies,
         stages=layout.pipeline,
     )
-
-
-def peak(kind: DeviceKind, compute: Precision) -> float:
-    """Peak FLOP/s of a kind in a precision; raises ValueError if it has none."""
-    value = kind.peak_flops.get(compute)
-    if value is None:
-        raise ValueError(
-            f"{kind.name} has no peak FLOP/s for {compute}, it has "
-            f"{', '.join(sorted(kind.peak_flops))}; compute in one of these"
-        )
-    return value
-
-
-def kv_shards(one: Architecture, tensor: int) -> int:
-    """Over how many devices of a tensor group a token's KV cache is spread: key heads are not cut,
-    and a latent vector is kept by each device."""
-    return 1 if one.latent is not None else min(tensor, one.kv_heads)
 
 
 def prompt_flops_per_pair(one: Architecture) -> float:
@@ -262,6 +253,11 @@ def prompt_flops_per_pair(one: Architecture) -> float:
     return 2.0 * one.layers * one.heads * (latent.nope_dim + latent.rope_dim + latent.v_dim)
 
 
+def _row_bytes(setup: Setup) -> float:
+    """Bytes of one token between layers, which stay in 16 bits where matrices use fewer."""
+    return setup.architecture.hidden * max(16.0, setup.algorithm.compute.bits) / 8
+
+
 def _talk(setup: Setup) -> tuple[float, float, float]:
     """Micros of a token on the wires; hops of a step's messages and their delay on ideal links.
 
@@ -269,7 +265,7 @@ def _talk(setup: Setup) -> tuple[float, float, float]:
     the second one's place; each pipeline stage hands its tokens on.
     """
     one, kind, layout = setup.architecture, setup.kind, setup.algorithm.parallelism
-    row = one.hidden * setup.algorithm.compute.bits / 8
+    row = _row_bytes(setup)
     reduce = all_reduce(kind, layout.tensor) if layout.tensor > 1 else NOTHING
     reduces = 2.0 * one.layers if layout.tensor > 1 else 0.0
     exchange, exchanges, visits = NOTHING, 0.0, 0.0
@@ -294,27 +290,30 @@ def _talk(setup: Setup) -> tuple[float, float, float]:
 
 
 def predict_replica(setup: Setup, factors: Factors = Factors()) -> ReplicaModel:
-    """The replica that a setup makes, uncalibrated unless factors are given.
+    """The replica that a setup makes, uncalibrated unless factors are given. With speculation its
+    step is the time in which every sequence gains one token on average.
 
     Raises DoesNotFitError if the weights leave no room for one token's KV cache.
     """
-    architecture, kind, algorithm = setup.architecture, setup.kind, setup.algorithm
-    devices = algorithm.parallelism.devices
-    weights = weight_bytes(architecture, algorithm.weights)
-    kv = kv_bytes_per_token(architecture, algorithm.kv)
-    room = kind.memory_bytes * algorithm.memory_share * devices - weights
-    if room < kv:
-        raise DoesNotFitError(
-            f"{architecture.name} has {weights / 1e9:.1f} GB of {algorithm.weights} weights; "
-            f"{devices} x {kind.name} hold {kind.memory_bytes * devices / 1e9:.1f} GB, of which "
-            f"{algorithm.memory_share:.0%} may be used; take more devices or fewer bits"
+    algorithm = setup.algorithm
+    memory = replica_memory(setup)
+    step: StepTime = RooflineStep(ideal=ideal_step(setup), factors=factors)
+    if algorithm.speculation is not None:
+        guess = algorithm.speculation
+        draft = None
+        if guess.draft is not None:
+            draft = RooflineStep(
+                ideal=ideal_step(replace(setup, architecture=guess.draft)), factors=factors
+            )
+        step = SpeculativeStep(
+            target=step, draft=draft, tokens=guess.tokens, acceptance=guess.acceptance
         )
     return ReplicaModel(
-        step=RooflineStep(ideal=ideal_step(setup), factors=factors),
-        kv_tokens=int(room // kv),
+        step=step,
+        kv_tokens=memory.kv_tokens,
         chunk_tokens=algorithm.chunk_tokens,
         max_batch=algorithm.max_batch,
         prefix_hit=algorithm.prefix_hit,
-        devices=devices,
-        weight_bytes=int(weights),
+        devices=algorithm.parallelism.devices,
+        weight_bytes=int(memory.weights_everywhere),
     )

@@ -49,6 +49,8 @@ class DeviceKind:
     and what it reads from it in a second. node_devices: devices in a usual node. link: to the
     others in its node. network: its share of the node's network. watts_busy, watts_idle: power.
     source: where the facts come from.
+
+    Raises ValueError, naming the fact, if one is impossible.
     """
 
     name: str
@@ -62,3 +64,24 @@ class DeviceKind:
     watts_busy: float
     watts_idle: float
     source: str
+
+    def __post_init__(self) -> None:
+        if not self.peak_flops:
+            raise ValueError(f"peak_flops of {self.name} is empty, expected a peak by precision")
+        positive = {f"peak_flops.{one}": peak for one, peak in self.peak_flops.items()}
+        positive |= {
+            "memory_bytes": float(self.memory_bytes),
+            "bandwidth": self.bandwidth,
+            "node_devices": float(self.node_devices),
+            "link.bytes_per_second": self.link.bytes_per_second,
+            "network.bytes_per_second": self.network.bytes_per_second,
+            "watts_busy": self.watts_busy,
+        }
+        for fact, value in positive.items():
+            if not value > 0:
+                raise ValueError(f"{fact} of {self.name} is {value}, expected more than 0")
+        if not 0 <= self.watts_idle <= self.watts_busy:
+            raise ValueError(
+                f"watts_idle of {self.name} is {self.watts_idle}, expected 0 to its watts_busy, "
+                f"{self.watts_busy}"
+            )

@@ -36,6 +36,7 @@ __all__ = [
     "MeasuredStep",
     "Noise",
     "calibrate",
+    "log_draws",
     "spread",
 ]
 
@@ -91,12 +92,8 @@ class Calibration:
         where little was measured; the misfit has Student's t. Draws are the same each time.
         """
         parts = ideal_step(setup).parts(work)
-        noise = self.prompt_noise if work.prefill_tokens else self.decode_noise
         middle = math.log(combine(parts, self.factors))
-        draws = _NORMALS @ _root(np.array(self.covariance)).T + factor_logs(self.factors)
-        logs = np.array([math.log(combine(parts, factors_at(one))) for one in draws])
-        spread = math.sqrt(float(np.mean((logs - middle) ** 2)) + noise.deviation**2)
-        reach = float(stdtrit(noise.points, (1 + level) / 2)) * spread
+        reach = float(stdtrit(self._noise(work).points, (1 + level) / 2)) * self._doubt(setup, work)
         return Estimate(
             low=math.exp(middle - reach),
             expected=math.exp(middle),
@@ -104,13 +101,32 @@ class Calibration:
             level=level,
         )
 
+    def surprise(self, point: MeasuredStep) -> float:
+        """By how many of its own deviations a measured step is slower than predicted (negative:
+        faster). Values beyond 3 again and again say that the engine or driver has changed."""
+        expected = combine(ideal_step(point.setup).parts(point.work), self.factors)
+        return math.log(point.micros / expected) / self._doubt(point.setup, point.work)
+
+    def _doubt(self, setup: Setup, work: StepWork) -> float:
+        """Deviation of the log time of a measured step around its prediction."""
+        middle = math.log(combine(ideal_step(setup).parts(work), self.factors))
+        logs = log_draws(self.as_prior(), setup, work)
+        return math.sqrt(float(np.mean((logs - middle) ** 2)) + self._noise(work).deviation ** 2)
+
+    def _noise(self, work: StepWork) -> Noise:
+        return self.prompt_noise if work.prefill_tokens else self.decode_noise
+
     def replica(self, setup: Setup) -> ReplicaModel:
         """The replica that a setup makes, with the fitted factors."""
         return predict_replica(setup, self.factors)
 
-    def observe(self, points: Sequence[MeasuredStep]) -> "Calibration":
-        """This calibration with more points."""
-        seen = calibrate(points, self.as_prior())
+    def observe(self, points: Sequence[MeasuredStep], *, drift: float = 0.02) -> "Calibration":
+        """This calibration with more points, which are best given in batches.
+
+        drift: deviation of log by which each factor may have moved since the last batch, so that
+        a long life does not make it deaf to a change. 0 for measurements of one moment.
+        """
+        seen = calibrate(points, self.as_prior(device=drift, host=drift))
         return replace(seen, points=self.points + len(points))
 
     def as_prior(self, *, device: float = 0.0, host: float = 0.0) -> FactorPrior:
@@ -126,8 +142,8 @@ class Calibration:
         return FactorPrior(
             factors=self.factors,
             covariance=matrix(wider + np.outer(shared, shared)),
-            prompt_noise=self.prompt_noise,
-            decode_noise=self.decode_noise,
+            prompt_noise=_bounded(self.prompt_noise),
+            decode_noise=_bounded(self.decode_noise),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -213,8 +229,8 @@ def calibrate(points: Sequence[MeasuredStep], prior: FactorPrior = PRIOR) -> Cal
 
 
 _ROUNDS = 6
-"""Of estimating the misfit and the factors in turn; on Splitwise's points the third changes no
-prediction by more than a percent."""
+"""Of estimating the misfit and the factors in turn; on Splitwise's points six more rounds change no
+prediction by more than half a percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +288,18 @@ def _noise(before: Noise, squares: NDArray[np.float64]) -> Noise:
     count = before.points + len(squares)
     variance = (before.points * before.deviation**2 + float(squares.sum())) / count
     return Noise(deviation=math.sqrt(variance), points=count)
+
+
+def _bounded(noise: Noise) -> Noise:
+    """A belief that new observations can still change."""
+    return Noise(deviation=noise.deviation, points=min(noise.points, 30.0))
+
+
+def log_draws(prior: FactorPrior, setup: Setup, work: StepWork) -> NDArray[np.float64]:
+    """Log time of a step for each draw of the factors, the same draws for every step."""
+    parts = ideal_step(setup).parts(work)
+    draws = _NORMALS @ _root(np.array(prior.covariance)).T + factor_logs(prior.factors)
+    return np.array([math.log(combine(parts, factors_at(one))) for one in draws])
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,20 +13,21 @@ from meted.policy.fleet.wish import SpotRule, TrainingWish
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetProblem:
     """What is solved. dollars: what an hour of one of each offer's devices adds to the bill.
-    headroom: by column, the part of a replica's capacity that may be used. whole: False lets
-    replicas come in fractions that follow demand, the floor of a perfect autoscaler.
-    budget: US dollars a month.
+    headroom: by column and period, the part of a replica's capacity that may be used. whole: False
+    lets replicas come in fractions that follow demand, the floor of a perfect autoscaler.
+    budget: US dollars a month. fixed: replicas by column and period that are given, not searched.
     """
 
     columns: tuple[Column, ...]
     periods: tuple[Period, ...]
     offers: tuple[Offer, ...]
     dollars: tuple[float, ...]
-    headroom: tuple[float, ...]
+    headroom: tuple[tuple[float, ...], ...]
     spot: SpotRule = field(default_factory=SpotRule)
     training: tuple[TrainingWish, ...] = ()
     budget: float | None = None
     whole: bool = True
+    fixed: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def hours(self) -> float:
@@ -38,7 +39,7 @@ class FleetProblem:
         if not rate:
             return None
         wanted = self.periods[period].buckets[bucket].arrivals_per_second
-        return wanted / (rate * self.headroom[column])
+        return wanted / (rate * self.headroom[column][period])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +95,11 @@ def solve_fleet(problem: FleetProblem) -> Solution:
 def _serve(problem: FleetProblem, program: Program, names: _Names) -> None:
     for period, traffic in enumerate(problem.periods):
         carried: dict[int, dict[int, float]] = {}
-        spot_load: dict[int, float] = {}
-        all_load: dict[int, float] = {}
         for number, column in enumerate(problem.columns):
             count = names.replicas[number, period] = program.variable(whole=problem.whole)
+            if problem.fixed is not None:
+                given = float(problem.fixed[number][period])
+                program.row({count: 1.0}, low=given, high=given)
             loads: dict[int, float] = {}
             for bucket in range(len(traffic.buckets)):
                 load = problem.load(number, bucket, period)
@@ -107,9 +109,6 @@ def _serve(problem: FleetProblem, program: Program, names: _Names) -> None:
                 carried.setdefault(bucket, {})[share] = 1.0
                 loads[share] = load
             is_spot = problem.offers[column.offer].purchase is Purchase.SPOT
-            all_load |= {share: 1.0 * load for share, load in loads.items()}
-            if is_spot:
-                spot_load |= loads
             terms = loads | {count: -1.0}
             if is_spot and problem.spot.spare and problem.whole:
                 used = program.variable(most=1.0, whole=True)
@@ -119,12 +118,18 @@ def _serve(problem: FleetProblem, program: Program, names: _Names) -> None:
             program.row(terms, high=0.0)
         for bucket in range(len(traffic.buckets)):
             program.row(carried.get(bucket, {}), low=1.0, high=1.0)
-        if spot_load and problem.spot.most_share < 1.0:
-            most = problem.spot.most_share
-            rest = {share: -most * load for share, load in all_load.items()}
-            for share, load in spot_load.items():
-                rest[share] += load
-            program.row(rest, high=0.0)
+        _hold_spot(problem, program, names, period)
+
+
+def _hold_spot(problem: FleetProblem, program: Program, names: _Names, period: int) -> None:
+    """Spot devices are at most their allowed part of a period's devices."""
+    if problem.spot.most_share < 1.0:
+        terms: dict[int, float] = {}
+        for number, column in enumerate(problem.columns):
+            spot = problem.offers[column.offer].purchase is Purchase.SPOT
+            part = float(spot) - problem.spot.most_share
+            terms[names.replicas[number, period]] = part * column.devices
+        program.row(terms, high=0.0)
 
 
 def _used(problem: FleetProblem, names: _Names, offer: int, period: int) -> dict[int, float]:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -13,7 +13,7 @@ HOURS_PER_MONTH = 730.0
 """A twelfth of a year."""
 
 LENGTHS = (25, 100, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)
-"""Upper limits of prompt and output lengths in tokens, by which requests are put in classes."""
+"""Upper limits of lengths in tokens, by which requests are put in classes."""
 
 SAMPLE = 6_000
 """Arrivals of a made sample: a 99th percentile then rests on sixty requests."""
@@ -134,12 +134,14 @@ def traffic_from_arrivals(
     arrivals: Sequence[Arrival],
     *,
     arrivals_per_second: float | None = None,
-    limits: Sequence[int] = LENGTHS,
+    prompt_limits: Sequence[int] = LENGTHS,
+    output_limits: Sequence[int] = (),
 ) -> Traffic:
     """Traffic of a trace that starts at midnight, or lasts less than a day and stands for all.
 
     A trace of a day or more is cut into at most four levels of load by hour of the day.
-    arrivals_per_second: mean rate to scale it to, None for its own.
+    arrivals_per_second: mean rate to scale it to, None for its own. output_limits: none by
+    default, because a router does not know a request's output when it comes.
     Raises ValueError without two arrivals at different moments.
     """
     ordered = sorted(arrivals, key=lambda one: one.at)
@@ -150,10 +152,11 @@ def traffic_from_arrivals(
     factor = 1.0 if arrivals_per_second is None else arrivals_per_second / own
     days = span / (_DAY * SECONDS_PER_HOUR)
     hours = _levels(ordered) if days >= 1 else {"all hours": tuple(range(_DAY))}
+    outputs = output_limits or (max(one.output_tokens for one in ordered),)
     keyed: defaultdict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
     sums: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])
     for one in ordered:
-        key = (_limit(one.prompt_tokens, limits), _limit(one.output_tokens, limits))
+        key = (_limit(one.prompt_tokens, prompt_limits), _limit(one.output_tokens, outputs))
         keyed[_hour(one) if days >= 1 else 0][key] += 1
         for place, value in enumerate((1, one.prompt_tokens, one.output_tokens)):
             sums[key][place] += value
@@ -247,3 +250,16 @@ def stretched(arrivals: Sequence[Arrival], arrivals_per_second: float) -> tuple[
     own = (len(arrivals) - 1) * MICROS_PER_SECOND / max(1, arrivals[-1].at - first)
     factor = own / arrivals_per_second
     return tuple(replace(one, at=Micros(round((one.at - first) * factor))) for one in arrivals)
+
+
+def lengthened(arrivals: Sequence[Arrival], count: int) -> tuple[Arrival, ...]:
+    """The arrivals, over and over again after each other, until there are `count`."""
+    if len(arrivals) < 2:
+        return tuple(arrivals)
+    gap = (arrivals[-1].at - arrivals[0].at) / (len(arrivals) - 1)
+    span = round(arrivals[-1].at - arrivals[0].at + gap)
+    rounds = -(-count // len(arrivals))
+    again = (
+        replace(one, at=Micros(one.at + turn * span)) for turn in range(rounds) for one in arrivals
+    )
+    return tuple(islice(again, max(count, len(arrivals))))

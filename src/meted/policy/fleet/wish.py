@@ -59,7 +59,7 @@ class TrainingWish:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpotRule:
     """spare: replicas of each spot row whose loss, all at once, still leaves enough. most_share:
-    of the load of a period, the part that spot devices may carry."""
+    of the devices of a period, the part that may be spot."""
 
     spare: int = 1
     most_share: float = 1.0

@@ -1,0 +1,162 @@
+"""A fleet is replayed request by request, because a capacity model says nothing about tails."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meted.domain.units import Micros
+from meted.policy.fleet.columns import Column
+from meted.policy.fleet.routing import Routed, route
+from meted.policy.fleet.traffic import Arrival, Period, lengthened, stretched
+from meted.policy.fleet.wish import LatencyLimit, Metric
+from meted.predict.replica import ReplicaModel
+
+SPAN = 300
+MOST = 50_000
+EACH = 40
+"""A replay lasts this many seconds of traffic at least and brings each replica this many requests,
+but no more than MOST in all; a shorter sample is repeated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Felt:
+    """Latencies of replayed requests in micros. TPOT is nan for a request of one output token."""
+
+    ttft: NDArray[np.float64]
+    tpot: NDArray[np.float64]
+    e2e: NDArray[np.float64]
+
+    def of(self, metric: Metric) -> NDArray[np.float64]:
+        if metric is Metric.TTFT:
+            return self.ttft
+        if metric is Metric.E2E:
+            return self.e2e
+        return self.tpot[~np.isnan(self.tpot)]
+
+
+Replay = Callable[[ReplicaModel, Sequence[Arrival]], Felt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodCheck:
+    """What one period's replay showed. attained, attainment: by limit. failing: columns whose own
+    requests break a limit more often than it allows, with how many times as often.
+    shares: by column, of each class the part it served."""
+
+    attained: tuple[Micros, ...]
+    attainment: tuple[float, ...]
+    holds: tuple[bool, ...]
+    failing: tuple[tuple[int, float], ...]
+    shares: tuple[tuple[float, ...], ...]
+    requests: int
+
+
+@dataclass(slots=True)
+class Checker:
+    """Replays fleets of one wish; a fleet that was seen before is not replayed again."""
+
+    columns: tuple[Column, ...]
+    limits: tuple[LatencyLimit, ...]
+    sample: tuple[Arrival, ...]
+    replay: Replay
+    tried: int = 0
+    _seen: dict[tuple[Period, tuple[int, ...]], PeriodCheck] = field(
+        default_factory=dict[tuple[Period, tuple[int, ...]], PeriodCheck]
+    )
+
+    def check(self, period: Period, replicas: tuple[int, ...]) -> PeriodCheck:
+        """The period's requests through `replicas`, by column (spot spare already taken off)."""
+        key = period, replicas
+        if key not in self._seen:
+            self.tried += 1
+            self._seen[key] = self._check(period, replicas)
+        return self._seen[key]
+
+    def _check(self, period: Period, replicas: tuple[int, ...]) -> PeriodCheck:
+        arrivals = self._arrivals(period, sum(replicas))
+        routed = route(
+            columns=self.columns, replicas=replicas, arrivals=arrivals, buckets=period.buckets
+        )
+        felt: dict[int, list[Felt]] = {}
+        for (number, _), places in routed.places.items():
+            replica = self.columns[number].replica
+            assert replica is not None, "a column that is replayed has a replica"
+            if places:
+                felt.setdefault(number, []).append(
+                    self.replay(replica, [arrivals[place] for place in places])
+                )
+        return _judged(
+            self.limits,
+            {number: _joined(parts) for number, parts in felt.items()},
+            shares=_shares(routed, columns=len(self.columns), buckets=len(period.buckets)),
+        )
+
+    def _arrivals(self, period: Period, replicas: int) -> tuple[Arrival, ...]:
+        rate = period.arrivals_per_second
+        count = min(MOST, max(len(self.sample), round(SPAN * rate), EACH * replicas))
+        return stretched(lengthened(self.sample, count), rate)
+
+
+def _joined(parts: Sequence[Felt]) -> Felt:
+    return Felt(
+        ttft=np.concatenate([one.ttft for one in parts]),
+        tpot=np.concatenate([one.tpot for one in parts]),
+        e2e=np.concatenate([one.e2e for one in parts]),
+    )
+
+
+def _shares(routed: Routed, *, columns: int, buckets: int) -> tuple[tuple[float, ...], ...]:
+    """Of each class the part that each column served."""
+    counts = np.zeros((columns, buckets))
+    classes = np.array(routed.buckets, dtype=np.int64)
+    for (number, _), places in routed.places.items():
+        counts[number] += np.bincount(classes[places], minlength=buckets)
+    shares = counts / np.maximum(1.0, counts.sum(axis=0))
+    return tuple(tuple(float(one) for one in row) for row in shares)
+
+
+def _judged(
+    limits: Sequence[LatencyLimit],
+    felt: dict[int, Felt],
+    *,
+    shares: tuple[tuple[float, ...], ...],
+) -> PeriodCheck:
+    everyone = _joined(list(felt.values()))
+    failing: dict[int, float] = {}
+    verdicts = [_verdict(limit, everyone) for limit in limits]
+    for limit, (_, _, excess) in zip(limits, verdicts, strict=True):
+        if excess <= 1.0:
+            continue
+        for number, one in felt.items():
+            own = _verdict(limit, one)[2]
+            if own > 1.0:
+                failing[number] = max(own, failing.get(number, 1.0))
+    return PeriodCheck(
+        attained=tuple(Micros(round(attained)) for attained, _, _ in verdicts),
+        attainment=tuple(inside for _, inside, _ in verdicts),
+        holds=tuple(excess <= 1.0 for _, _, excess in verdicts),
+        failing=tuple(sorted(failing.items())),
+        shares=shares,
+        requests=len(everyone.ttft),
+    )
+
+
+def _verdict(limit: LatencyLimit, felt: Felt) -> tuple[float, float, float]:
+    """What was attained, the share of requests inside, and how many times too much was outside."""
+    values = felt.of(limit.metric)
+    if not len(values):
+        return 0.0, 1.0, 0.0
+    inside = float(np.mean(values <= limit.micros))
+    if limit.quantile is None:
+        attained = float(values.mean())
+        return attained, inside, attained / limit.micros
+    attained = float(np.quantile(values, limit.quantile, method="higher"))
+    return (
+        attained,
+        inside,
+        0.0
+        if attained <= limit.micros
+        else max(1.0 + 1e-9, (1.0 - inside) / (1.0 - limit.quantile)),
+    )

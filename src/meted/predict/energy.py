@@ -14,7 +14,7 @@ link, where arithmetic draws all of it. From the mean power of Llama-2-70B decod
 two A100 in Splitwise's perf_model.csv: 0.74 of the limit, its memory busy 86 % of the time."""
 
 POWER_DOUBT = 0.15
-"""Deviation of log power: benchmarks/splitwise.py finds a mean absolute error of 9 % over all
+"""Deviation of log power: benchmarks/splitwise.py finds a mean absolute error of 10 % over all
 configurations with a reading, of both models."""
 
 

@@ -3,6 +3,9 @@
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from meted.domain.allocation import DeploymentDemand, Harvest
 from meted.domain.deployment import Deployment
@@ -10,14 +13,18 @@ from meted.domain.step import TokenWork
 from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros
 from meted.live.doors import Usage
 from meted.predict.arrivals import ArrivalForecast
+from meted.predict.drift import Drift
 from meted.predict.serving import PRIOR_SLOWDOWN, Load, Slowdown, predict_serving, utilisation
 from meted.predict.step_time import (
     DEVICE_PRIOR,
+    FittedCost,
     StepCost,
     StepTimeFit,
     StepWork,
+    scaled,
     work_of,
 )
+from meted.predict.watched_fit import WatchedFit
 
 FORGET = 0.05
 """Weight of the newest request in the running means of prompt and answer length."""
@@ -26,6 +33,33 @@ FULL_TRUST = 100
 """Steps after which a measured slowdown counts fully against its prior."""
 CHUNK_TOKENS = 256
 RECENT_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftSeen:
+    """A drift of a deployment's steps. device_factor: the same of their device time.
+
+    shared: device time grew far less, so that others use the cores; else the engine, a driver or
+    the machine has changed.
+    """
+
+    drift: Drift
+    device_factor: float
+    shared: bool
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for people."""
+        cause = (
+            "other processes use its cores"
+            if self.shared
+            else "its engine, a driver or the machine has changed"
+        )
+        return (
+            f"steps take {self.drift.factor:.2f} times what was predicted since about "
+            f"{self.drift.steps} steps (device time {self.device_factor:.2f}): {cause}; "
+            "the fit begins anew"
+        )
 
 
 class DemandWatch:
@@ -39,8 +73,9 @@ class DemandWatch:
         self._output = 64.0
         self._tokens = 0
         self._tokens_per_second = 0.0
-        self._steps = StepTimeFit()
+        self._steps = WatchedFit()
         self._device = StepTimeFit(prior=DEVICE_PRIOR)
+        self._drifts: list[DriftSeen] = []
         self._slowdown: dict[Harvest, tuple[float, int]] = {}
         self._last_departure: Micros | None = None
         self._seen_requests = False
@@ -63,6 +98,53 @@ class DemandWatch:
         """
         return self._device.cost
 
+    def believe(self, cost: StepCost, *, deviation: float, threads: int) -> None:
+        """Begin with a predicted step time instead of a guess; ignored once steps were measured.
+
+        deviation: of its log. threads: the engine keeps all of them busy through a step.
+        """
+        if self._steps.samples:
+            return
+        self._steps = WatchedFit(prior=cost, deviation=deviation)
+        self._device = StepTimeFit(prior=_costing_something(scaled(cost, threads)))
+
+    @property
+    def fitted(self) -> FittedCost:
+        """The fitted wall time with its doubt."""
+        return self._steps.fitted()
+
+    @property
+    def samples(self) -> int:
+        """Steps that the fit of wall time has seen since it last began."""
+        return self._steps.samples
+
+    @property
+    def suspicion(self) -> float:
+        """How near the next drift alarm is, 0 to 1."""
+        return self._steps.suspicion
+
+    @property
+    def drifts(self) -> int:
+        """Drift alarms so far."""
+        return self._steps.drifts
+
+    def recent_steps(self, count: int) -> Sequence[tuple[StepWork, float]]:
+        """The last steps that the fit of wall time has seen, and their microseconds."""
+        return self._steps.last(count)
+
+    def take_drifts(self) -> "Sequence[DriftSeen]":
+        """Drift alarms since the last call."""
+        drifts, self._drifts = self._drifts, []
+        return drifts
+
+    def slowdowns(self) -> dict[Harvest, tuple[float, float, int]]:
+        """For each way of harvesting that was met: step time over that alone as predicted before
+        anything was measured, as measured, and the steps behind it."""
+        return {
+            level: (PRIOR_SLOWDOWN[level], mean, samples)
+            for level, (mean, samples) in self._slowdown.items()
+        }
+
     def arrived(self) -> None:
         """One request came."""
         self._arrivals += 1
@@ -78,9 +160,19 @@ class DemandWatch:
         if device_nanos is not None:
             self._device.observe(work, device_nanos / NANOS_PER_MICRO)
         if self.harvest in (Harvest.NONE, Harvest.GAPS) or self._steps.samples < 32:
-            self._steps.observe(work, duration_us)
+            drift = self._steps.observe(work, duration_us)
+            if drift is not None:
+                self._drifted(drift)
         self._watch_slowdown(work, duration_us)
         self._tokens += work.decode_tokens
+
+    def _drifted(self, drift: Drift) -> None:
+        """Device time tells an engine that became slower from cores that others take."""
+        rows = self._device.last(drift.steps)
+        device = float(np.median(np.exp(self._device.fitted().residuals(rows)))) if len(rows) else 1
+        moved, device_moved = math.log(drift.factor), math.log(device)
+        shared = moved > 0 and device_moved < moved / 2
+        self._drifts.append(DriftSeen(drift=drift, device_factor=device, shared=shared))
 
     def _watch_slowdown(self, work: StepWork, duration_us: int) -> None:
         ratio = min(10.0, duration_us / max(1.0, self.cost.micros(work)))
@@ -149,3 +241,14 @@ class DemandWatch:
         trust = min(1.0, samples / FULL_TRUST)
         factor = trust * max(1.0, mean) + (1 - trust) * prior
         return Slowdown(harvest=level, factor=factor, samples=samples)
+
+
+def _costing_something(cost: StepCost) -> StepCost:
+    """Device time that some unit of work does not cost would be split without it."""
+    return replace(
+        cost,
+        decode=max(cost.decode, 1e-3 * cost.fixed),
+        context=max(cost.context, 1e-6 * cost.fixed),
+        prefill=max(cost.prefill, 1e-3 * cost.fixed),
+        attention=max(cost.attention, 1e-7 * cost.fixed),
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meted.domain.allocation import Harvest, PredictedServing
 from meted.domain.units import Micros
-from meted.predict.step_time import StepCost, StepWork
+from meted.predict.step_time import StepCost, StepWork, scaled
 
 PRIOR_SLOWDOWN = {Harvest.NONE: 1.0, Harvest.GAPS: 1.05, Harvest.IDLE: 1.25, Harvest.SHARE: 2.0}
 """Step time beside a trainer over step time alone, before it is measured in this house.
@@ -36,13 +36,19 @@ class Slowdown:
     samples: int
 
 
+def _prefill(cost: StepCost, load: Load) -> float:
+    """Micros of a prompt beyond the fixed part of its steps."""
+    prompt = load.prompt_tokens
+    return cost.prefill * prompt + cost.attention * prompt * prompt / 2
+
+
 def service_seconds(cost: StepCost, load: Load, batch: float) -> float:
     """Engine time that one request takes up when `batch` requests share each decode step.
 
     Prefill in chunks, then output_tokens decode steps whose cost is shared by the batch.
     """
     batch = max(1.0, batch)
-    prefill = cost.prefill * load.prompt_tokens
+    prefill = _prefill(cost, load)
     context = load.prompt_tokens + load.output_tokens / 2
     decode = load.output_tokens * (cost.fixed / batch + cost.decode + cost.context * context)
     return (prefill + cost.fixed + decode) / 1e6
@@ -73,16 +79,11 @@ def predict_serving(cost: StepCost, load: Load, slowdown: Slowdown) -> Predicted
     at rho >= 0.98 the wait is that of 0.98.
     """
     factor = slowdown.factor
-    slowed = StepCost(
-        fixed=cost.fixed * factor,
-        prefill=cost.prefill * factor,
-        decode=cost.decode * factor,
-        context=cost.context * factor,
-    )
+    slowed = scaled(cost, factor)
     rho = min(0.98, utilisation(slowed, load))
     batch = min(16.0, max(1.0, rho / (1 - rho)))
     chunks = max(1.0, math.ceil(load.prompt_tokens / load.chunk_tokens))
-    prefill = slowed.prefill * load.prompt_tokens + slowed.fixed * chunks
+    prefill = _prefill(slowed, load) + slowed.fixed * chunks
     context = load.prompt_tokens + load.output_tokens / 2
     decode_step = slowed.micros(
         StepWork(

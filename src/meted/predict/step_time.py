@@ -1,5 +1,6 @@
 """Step time of an engine from what is in the batch, fitted to measured steps."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.special import stdtrit
 
 from meted.domain.step import TokenWork
+from meted.predict.estimate import Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,17 @@ class StepCost:
             + self.context * work.context_tokens
             + self.attention * work.attended
         )
+
+
+def scaled(cost: StepCost, factor: float) -> StepCost:
+    """Every part of a cost, `factor` times."""
+    return StepCost(
+        fixed=cost.fixed * factor,
+        prefill=cost.prefill * factor,
+        decode=cost.decode * factor,
+        context=cost.context * factor,
+        attention=cost.attention * factor,
+    )
 
 
 PRIOR = StepCost(fixed=10_000.0, prefill=300.0, decode=1_500.0, context=1.0)
@@ -88,16 +102,33 @@ def marginal_micros(cost: StepCost, share: TokenWork) -> float:
     return cost.decode * share.decode_tokens + cost.context * share.context_tokens
 
 
+FAINT = 0.01
+"""Weight of a prior that is a guess, beside one measured step."""
+NOISE = 0.05
+"""Deviation of log time that a step is taken to have beside the fit, until steps tell."""
+NOISE_STEPS = 4
+"""Steps that this belief about the noise is worth."""
+
+
 class StepTimeFit:
     """Non-negative least squares over the last measured steps, with the prior as weak evidence.
 
     window: steps remembered. refit: a new fit every so many steps, because a fit costs about
-    100 us. Attention is fitted if the prior has it.
+    100 us. trust: the prior's weight beside one step; `NOISE` over the prior's own deviation.
+    Attention is fitted if the prior has it.
     """
 
-    def __init__(self, *, prior: StepCost = PRIOR, window: int = 512, refit: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        prior: StepCost = PRIOR,
+        trust: float = FAINT,
+        window: int = 512,
+        refit: int = 64,
+    ) -> None:
         self._seen = np.zeros((window, 6))
         self._prior = prior
+        self._trust = trust
         self._refit = refit
         self._since = 0
         self.cost = prior
@@ -113,23 +144,104 @@ class StepTimeFit:
         self._since += 1
         if self._since >= self._refit or self.samples in (8, 16, 32):
             self._since = 0
-            self.cost = fit(self._seen[: self.samples], self._prior)
+            self.cost = fit(self._seen[: self.samples], self._prior, self._trust)
+
+    def last(self, count: int) -> NDArray[np.float64]:
+        """Rows of the last steps, as `fit` takes them, oldest first."""
+        count = min(count, self.samples, len(self._seen))
+        places = np.arange(self.samples - count, self.samples) % len(self._seen)
+        return self._seen[places]
+
+    def fitted(self) -> "FittedCost":
+        """What the fit believes now, with its doubt. About 50 us."""
+        rows = self._seen[: self.samples]
+        return doubted(rows, self.cost, prior=self._prior, trust=self._trust)
 
 
-def fit(seen: NDArray[np.float64], prior: StepCost) -> StepCost:
+def _terms(cost: StepCost) -> NDArray[np.float64]:
+    return np.array([cost.fixed, cost.prefill, cost.decode, cost.context, cost.attention])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedCost:
+    """A cost with the covariance of its terms, and the deviation of log time beside it.
+
+    steps: measured steps behind it.
+    """
+
+    cost: StepCost
+    covariance: NDArray[np.float64]
+    noise: float
+    steps: int
+
+    def predict(self, work: StepWork, level: float = 0.9) -> Estimate:
+        """A step's time in microseconds, with the interval that holds a measured one at `level`.
+
+        Log-normal, Student's t: the doubt of the terms for this work, and the noise of steps.
+        """
+        middle = max(1.0, self.cost.micros(work))
+        row = np.array(
+            [
+                *(1.0, work.prefill_tokens, work.decode_tokens, work.context_tokens),
+                work.attended if self.cost.attention else 0.0,
+            ]
+        )
+        variance = float(row @ self.covariance @ row) / middle**2
+        spread = math.sqrt(variance + self.noise**2)
+        reach = float(stdtrit(self.steps + NOISE_STEPS, (1 + level) / 2)) * spread
+        reach = min(reach, 5.0)
+        return Estimate(
+            low=middle * math.exp(-reach),
+            expected=middle,
+            high=middle * math.exp(reach),
+            level=level,
+        )
+
+    def residuals(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log of measured over predicted for steps in `fit`'s rows."""
+        return np.log(rows[:, 5] / np.maximum(rows[:, :5] @ _terms(self.cost), 1.0))
+
+    def doubt(self, rows: NDArray[np.float64]) -> float:
+        """Deviation of log time that the terms have for the median of these steps."""
+        work = rows[:, :5]
+        squares = np.einsum("ij,jk,ik->i", work, self.covariance, work)
+        predicted = np.maximum(work @ _terms(self.cost), 1.0)
+        return float(np.median(np.sqrt(np.maximum(squares, 0.0)) / predicted))
+
+
+def doubted(
+    rows: NDArray[np.float64], cost: StepCost, *, prior: StepCost, trust: float
+) -> FittedCost:
+    """The doubt of a cost that was fitted to rows: the usual covariance of least squares in
+    relative errors, with the prior's rows, and the residuals' variance."""
+    used = 5 if prior.attention else 4
+    table = rows[:, :used] / rows[:, 5:]
+    values = np.maximum(_terms(prior)[:used], 1e-9)
+    errors = 1 - table @ _terms(cost)[:used]
+    # Half of the steps tell the noise: stragglers, which are rare and long, are none of it.
+    usual = float(np.median(np.abs(errors))) * 1.4826 if len(rows) else 0.0
+    count = NOISE_STEPS + len(rows)
+    variance = (NOISE_STEPS * NOISE**2 + len(rows) * usual**2) / count
+    scaled = table * values
+    precision = scaled.T @ scaled + np.eye(used) * trust**2
+    covariance = np.zeros((5, 5))
+    covariance[:used, :used] = variance * np.linalg.inv(precision) * np.outer(values, values)
+    return FittedCost(cost=cost, covariance=covariance, noise=math.sqrt(variance), steps=len(rows))
+
+
+def fit(seen: NDArray[np.float64], prior: StepCost, trust: float = FAINT) -> StepCost:
     """The non-negative cost that explains measured steps best, relative error weighed equally.
 
     seen: a row for each step: 1, prefill tokens, decode tokens, context tokens, attended pairs,
-    microseconds. The prior enters as faint observations, so that a unit of work that was never
-    seen keeps its prior cost instead of becoming free.
+    microseconds. The prior enters as observations of weight `trust`, so that a unit of work that
+    was never seen keeps its prior cost instead of becoming free.
     """
-    faint = 0.01
     values = [prior.fixed, prior.prefill, prior.decode, prior.context]
     if prior.attention:
         values.append(prior.attention)
     measured: NDArray[Any] = seen[:, : len(values)] / seen[:, 5:]
-    table = np.vstack([measured, np.diag([faint / value for value in values])])
-    target = np.concatenate([np.ones(len(seen)), np.full(len(values), faint)])
+    table = np.vstack([measured, np.diag([trust / value for value in values])])
+    target = np.concatenate([np.ones(len(seen)), np.full(len(values), trust)])
     scale = table.max(axis=0)
     solution = nnls(table / scale, target)[0] / scale
     fixed, prefill, decode, context, *attention = (float(one) for one in solution)

@@ -9,7 +9,7 @@ import pytest
 from meted.domain.algorithm import Parallelism, ServingAlgorithm
 from meted.domain.catalogue.architectures import ARCHITECTURES
 from meted.domain.catalogue.device_kinds import DEVICE_KINDS
-from meted.predict.calibration import PRIOR, Calibration, MeasuredStep, calibrate
+from meted.predict.calibration import FACTOR_NAMES, PRIOR, Calibration, MeasuredStep, calibrate
 from meted.predict.probing import choose_probes
 from meted.predict.roofline import Factors, Setup, predict_replica
 from meted.predict.step_time import StepWork
@@ -175,6 +175,26 @@ def test_moving_to_another_kind_widens_and_keeps_the_centre() -> None:
         assert after.spread > before.spread
 
 
+@pytest.mark.parametrize(("device", "host"), [(0.4, 0.0), (0.0, 0.4)])
+def test_each_doubt_widens_what_it_is_about(device: float, host: float) -> None:
+    calibration = calibrate(some_points(40))
+    moved = calibrate([], calibration.as_prior(device=device, host=host))
+    computing, launching = (
+        moved.predict(where, one).spread / calibration.predict(where, one).spread
+        for where, one in ((setup(2), WORKS[5]), (setup(8), WORKS[6]))
+    )
+    assert (computing > 1.5) == (device > 0)
+    assert (launching > 1.5) == (host > 0)
+
+
+def test_a_faster_host_is_doubted_as_a_whole() -> None:
+    calibration = calibrate(some_points(40))
+    wider = calibration.as_prior(host=0.4)
+    layer, fixed = FACTOR_NAMES.index("layer_micros"), FACTOR_NAMES.index("fixed_micros")
+    shared = wider.covariance[layer][fixed] - calibration.covariance[layer][fixed]
+    assert shared == pytest.approx(0.16)
+
+
 def test_a_measured_step_takes_time() -> None:
     with pytest.raises(ValueError, match="took 0 us"):
         MeasuredStep(setup=setup(), work=WORKS[0], micros=0)
@@ -195,6 +215,16 @@ def test_probes_cover_prompts_and_decodes_and_beat_repeating_one() -> None:
         for each in (informed, repeated)
     ]
     assert widths[0] < 0.6 * widths[1]
+
+
+def test_a_second_probe_is_not_like_the_first() -> None:
+    alike = [[(setup(), one)] for one in (WORKS[4], WORKS[4], WORKS[5], WORKS[6])]
+    assert set(choose_probes(alike, 2)) - {3} < {0, 1, 2}
+    assert 3 in choose_probes(alike, 2)
+
+
+def test_no_probe_is_chosen_twice() -> None:
+    assert sorted(choose_probes([[(setup(), WORKS[0])]] * 3, 3)) == [0, 1, 2]
 
 
 def test_more_probes_than_candidates_are_refused() -> None:

@@ -11,7 +11,7 @@ from meted.domain.algorithm import Parallelism, ServingAlgorithm
 from meted.domain.catalogue.architectures import ARCHITECTURES
 from meted.domain.catalogue.device_kinds import DEVICE_KINDS
 from meted.domain.device_kind import Precision
-from meted.predict.energy import step_energy
+from meted.predict.energy import READING_POWER, step_energy
 from meted.predict.ideal import StepParts, ideal_step, prompt_flops_per_pair
 from meted.predict.roofline import Factors, Setup, combine, predict_replica
 from meted.predict.step_time import StepWork
@@ -219,8 +219,7 @@ def test_data_copies_share_a_batch() -> None:
 
 def test_an_encoder_has_no_cache_and_no_head() -> None:
     one = setup("bert-base", "t4", Parallelism(), compute=Precision.FP16)
-    asked = parts(one, prefill(512))
-    assert asked.cache == 0
+    assert ideal_step(one).cache == 0
     assert ideal_step(one).head == 0
 
 
@@ -261,6 +260,17 @@ def test_energy_lies_between_idle_and_busy_power() -> None:
         assert energy.joules.low < energy.joules.expected < energy.joules.high
         micros = predict_replica(one).step.micros(work)
         assert energy.joules.expected == pytest.approx(energy.watts * micros / 1e6)
+
+
+def test_reading_draws_most_of_the_swing_and_waiting_none_of_it() -> None:
+    one = setup()
+    idle, swing = one.kind.watts_idle, one.kind.watts_busy - one.kind.watts_idle
+    reading = step_energy(one, decode(1, 0), IDEAL)
+    assert reading.watts / 4 == pytest.approx(
+        idle + READING_POWER * swing * reading.utilisation, rel=0.01
+    )
+    waiting = step_energy(one, decode(1, 0), replace(IDEAL, fixed_micros=1e9))
+    assert waiting.watts / 4 == pytest.approx(idle, rel=0.01)
 
 
 def test_a_token_in_a_large_batch_takes_less_energy() -> None:

@@ -60,6 +60,12 @@ def test_the_least_acceptance_is_where_it_breaks_even() -> None:
     assert speculation_gain(even, decode(16)).speedup == pytest.approx(1, rel=1e-6)
 
 
+def test_a_round_verifies_its_guesses_and_one_more_token() -> None:
+    step = speculative(draft=None, tokens=4, acceptance=0)
+    verified = StepWork(prefill_tokens=0, decode_tokens=320, context_tokens=64 * 500)
+    assert step.micros(decode(64)) == predict_replica(PLAIN).step.micros(verified)
+
+
 def test_lookup_costs_no_draft() -> None:
     lookup, drafted = speculative(draft=None), speculative()
     assert lookup.micros(decode(4)) < drafted.micros(decode(4))

@@ -32,7 +32,7 @@ def computed_tokens(replica: ReplicaModel, bucket: Bucket) -> float:
     return max(1.0, bucket.prompt_tokens * (1 - replica.prefix_hit))
 
 
-def _pairs(replica: ReplicaModel, bucket: Bucket) -> float:
+def prompt_pairs(replica: ReplicaModel, bucket: Bucket) -> float:
     """Pairs of a computed prompt token and a token before it."""
     tokens = computed_tokens(replica, bucket)
     return tokens * (max(tokens, bucket.prompt_tokens) - tokens / 2)
@@ -53,7 +53,7 @@ def batch_step(replica: ReplicaModel, bucket: Bucket, batch: float, *, chunk: bo
             prefill_tokens=round(prompts * tokens),
             decode_tokens=round(batch),
             context_tokens=round(batch * (bucket.prompt_tokens + bucket.output_tokens / 2)),
-            attended=round(prompts * _pairs(replica, bucket)),
+            attended=round(prompts * prompt_pairs(replica, bucket)),
         )
     )
 
@@ -67,7 +67,7 @@ def alone(replica: ReplicaModel, bucket: Bucket, *, tail: bool) -> Alone:
             prefill_tokens=round(tokens / steps),
             decode_tokens=0,
             context_tokens=0,
-            attended=round(_pairs(replica, bucket) / steps),
+            attended=round(prompt_pairs(replica, bucket) / steps),
         )
     )
     decode = replica.step.micros(

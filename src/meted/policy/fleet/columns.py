@@ -18,7 +18,8 @@ class Column:
     """Replicas of one setup on devices of one offer.
 
     offer: its place in the wish. rates: of each class of requests alone, the arrivals per second
-    that one replica holds; None where it holds none.
+    that one replica holds; None where it holds none. facets: several such rows that all bound the
+    load from below (`bound.py`), empty where `rates` does.
     """
 
     offer: int
@@ -28,6 +29,7 @@ class Column:
     rates: tuple[float | None, ...]
     setup: Setup | None = None
     replica: ReplicaModel | None = None
+    facets: tuple[tuple[float | None, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

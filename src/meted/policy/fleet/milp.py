@@ -9,6 +9,10 @@ from meted.policy.fleet.program import Program, Solved, Status
 from meted.policy.fleet.traffic import Period
 from meted.policy.fleet.wish import SpotRule, TrainingWish
 
+ROW_SCALE = 0.1
+"""Of rows that hold a load under a whole number: a rounding of the solver's then stays inside its
+tolerance, and it need not repair its solution."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetProblem:
@@ -33,13 +37,16 @@ class FleetProblem:
     def hours(self) -> float:
         return sum(one.hours_per_month for one in self.periods)
 
-    def load(self, column: int, bucket: int, period: int) -> float | None:
-        """Replicas that a class of requests fills, were it served by this column alone."""
-        rate = self.columns[column].rates[bucket]
-        if not rate:
-            return None
+    def loads(self, column: int, bucket: int, period: int) -> tuple[float, ...]:
+        """Replicas that a class of requests fills, were it served by this column alone; by facet.
+        Empty where the column does not serve it."""
+        one = self.columns[column]
+        room = self.headroom[column][period]
         wanted = self.periods[period].buckets[bucket].arrivals_per_second
-        return wanted / (rate * self.headroom[column][period])
+        rates = [facet[bucket] for facet in one.facets or (one.rates,)]
+        if not one.rates[bucket]:
+            return ()
+        return tuple(wanted / (rate * room) if rate else 0.0 for rate in rates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,22 +107,25 @@ def _serve(problem: FleetProblem, program: Program, names: _Names) -> None:
             if problem.fixed is not None:
                 given = float(problem.fixed[number][period])
                 program.row({count: 1.0}, low=given, high=given)
-            loads: dict[int, float] = {}
+            facets: list[dict[int, float]] = [{} for _ in column.facets or (column.rates,)]
             for bucket in range(len(traffic.buckets)):
-                load = problem.load(number, bucket, period)
-                if load is None:
+                loads = problem.loads(number, bucket, period)
+                if not loads:
                     continue
                 share = names.shares[number, period, bucket] = program.variable(most=1.0)
                 carried.setdefault(bucket, {})[share] = 1.0
-                loads[share] = load
+                for facet, load in zip(facets, loads, strict=True):
+                    facet[share] = load
+            less = {count: -1.0}
             is_spot = problem.offers[column.offer].purchase is Purchase.SPOT
-            terms = loads | {count: -1.0}
             if is_spot and problem.spot.spare and problem.whole:
                 used = program.variable(most=1.0, whole=True)
-                terms[used] = float(problem.spot.spare)
-                for share in loads:
+                less[used] = float(problem.spot.spare)
+                for share in facets[0]:
                     program.row({share: 1.0, used: -1.0}, high=0.0)
-            program.row(terms, high=0.0)
+            for facet in facets:
+                terms = facet | less
+                program.row({one: part * ROW_SCALE for one, part in terms.items()}, high=0.0)
         for bucket in range(len(traffic.buckets)):
             program.row(carried.get(bucket, {}), low=1.0, high=1.0)
         _hold_spot(problem, program, names, period)

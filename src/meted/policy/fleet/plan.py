@@ -109,11 +109,12 @@ class FleetPlan:
     nano_usd_per_hour: by period. nano_usd_per_month: what the plan adds to the bill: rent, and the
     electricity of owned devices; training included. sunk_nano_usd_per_month: of owned devices,
     paid whether they run or not. nano_usd_per_million_tokens: serving's rent over the tokens.
-    bound: no fleet is cheaper a month by the capacity model with the headroom that the replay asked
-    for. gap: how far the price may lie above that bound. floor: no fleet is cheaper by the same
-    model without any headroom for queues, in fractions of devices that follow demand in each
-    period: what a perfect autoscaler would pay. headroom: by setup and offer (label), the part of
-    its capacity that a row may use. binding: which limits and constraints hold the price up.
+    bound: no fleet of whole replicas is cheaper a month, by loads that no mixing of requests
+    undercuts and with no headroom for queues. gap: (price - bound) / price, the most that is left
+    to save; solver: how the last solve ended, with its own gap. floor: the same in fractions of
+    devices that follow demand in each period, what a perfect autoscaler would pay. headroom: by
+    column, the part of its capacity that the climb left it. binding: which limits and constraints
+    hold the price up. lent_device_hours: a month, from serving to training.
     idle_device_hours: a month that no one uses, by kind.
     """
 

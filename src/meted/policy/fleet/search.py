@@ -132,9 +132,7 @@ def _cheaper(problem: FleetProblem, checker: Checker, found: Found) -> Iterator[
             continue
         checks = replayed(problem, checker, counts)
         if all(all(one.holds) for one in checks):
-            yield Found(
-                solution=solution, replicas=counts, headroom=found.headroom, checks=checks
-            )
+            yield Found(solution=solution, replicas=counts, headroom=found.headroom, checks=checks)
 
 
 def _neighbours(problem: FleetProblem, found: Found) -> Iterator[Counts]:

@@ -22,6 +22,8 @@ class Offer:
     devices: how many come together (one node of a cloud's catalogue). available: most devices of
     this offer, None for no limit. interruptions_per_device_hour: how often a spot device vanishes.
     dated: ISO date of the price. source: where it was read.
+
+    Raises ValueError, naming the fact, if one is impossible.
     """
 
     kind: str
@@ -34,3 +36,16 @@ class Offer:
     interruptions_per_device_hour: float = 0.0
     dated: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        bounds = (
+            ("nano_usd_per_device_hour", self.nano_usd_per_device_hour, 0),
+            ("devices", self.devices, 1),
+            ("available", self.available, 0),
+            ("interruptions_per_device_hour", self.interruptions_per_device_hour, 0),
+        )
+        for fact, value, least in bounds:
+            if value is not None and not value >= least:
+                raise ValueError(
+                    f"{fact} of an offer of {self.kind} is {value}, expected {least} or more"
+                )

@@ -69,7 +69,7 @@ class CalibrationKey:
 def _normals(count: int) -> NDArray[np.float64]:
     """Normal points in pairs of opposite sign, the same each time."""
     half = np.random.default_rng(20_261_126).normal(size=(count // 2, len(FACTOR_NAMES)))
-    return np.concatenate([half, -half])
+    return np.stack([half, -half], axis=1).reshape(count, len(FACTOR_NAMES))
 
 
 _NORMALS = _normals(128)
@@ -101,12 +101,6 @@ class Calibration:
             level=level,
         )
 
-    def surprise(self, point: MeasuredStep) -> float:
-        """By how many of its own deviations a measured step is slower than predicted (negative:
-        faster). Values beyond 3 again and again say that the engine or driver has changed."""
-        expected = combine(ideal_step(point.setup).parts(point.work), self.factors)
-        return math.log(point.micros / expected) / self._doubt(point.setup, point.work)
-
     def _doubt(self, setup: Setup, work: StepWork) -> float:
         """Deviation of the log time of a measured step around its prediction."""
         middle = math.log(combine(ideal_step(setup).parts(work), self.factors))
@@ -119,6 +113,11 @@ class Calibration:
     def replica(self, setup: Setup) -> ReplicaModel:
         """The replica that a setup makes, with the fitted factors."""
         return predict_replica(setup, self.factors)
+
+    def draws(self, count: int) -> tuple[Factors, ...]:
+        """Up to 128 equally likely factors, the same each time: a replay with each of them gives
+        the doubt of whatever it ends in, such as a quantile of TTFT."""
+        return tuple(factors_at(one) for one in _draws(self.as_prior())[:count])
 
     def observe(self, points: Sequence[MeasuredStep], *, drift: float = 0.02) -> "Calibration":
         """This calibration with more points, which are best given in batches.
@@ -298,8 +297,11 @@ def _bounded(noise: Noise) -> Noise:
 def log_draws(prior: FactorPrior, setup: Setup, work: StepWork) -> NDArray[np.float64]:
     """Log time of a step for each draw of the factors, the same draws for every step."""
     parts = ideal_step(setup).parts(work)
-    draws = _NORMALS @ _root(np.array(prior.covariance)).T + factor_logs(prior.factors)
-    return np.array([math.log(combine(parts, factors_at(one))) for one in draws])
+    return np.array([math.log(combine(parts, factors_at(one))) for one in _draws(prior)])
+
+
+def _draws(prior: FactorPrior) -> NDArray[np.float64]:
+    return _NORMALS @ _root(np.array(prior.covariance)).T + factor_logs(prior.factors)
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:

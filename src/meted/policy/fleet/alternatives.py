@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from meted.domain.market import Purchase
 from meted.domain.units import NANOS_PER_SECOND, NanoUSD
-from meted.policy.fleet.columns import Column
+from meted.policy.fleet.columns import CHUNK, Column
 from meted.policy.fleet.milp import FleetProblem, Solution, solve_fleet
 from meted.policy.fleet.plan import Alternative, SensitivityRow
 from meted.policy.fleet.search import Found
@@ -54,7 +54,7 @@ def solved(problem: FleetProblem) -> Solution | None:
 
 def single_kinds(problem: FleetProblem, best: float) -> tuple[Alternative, ...]:
     """The cheapest fleet of each kind of device alone."""
-    kinds = sorted({column.kind for column in problem.columns})
+    kinds = sorted({offer.kind for offer in problem.offers})
     return tuple(
         _told(
             problem,
@@ -75,9 +75,10 @@ def next_best(problem: FleetProblem, found: Found, best: float) -> tuple[Alterna
         for column, counts in zip(problem.columns, found.replicas, strict=True)
         if any(counts)
     ]
+    ways = sorted({_way(one) for one in used})
     tried: list[tuple[str, Solution | None]] = [
-        (f"without {one.label}", only(problem, lambda column, one=one: column is not one))
-        for one in used
+        (f"without {way}", only(problem, lambda column, way=way: _way(column) != way))
+        for way in ways
     ]
     kinds = sorted({one.kind for one in used})
     if len(kinds) > 1:
@@ -111,6 +112,11 @@ def next_best(problem: FleetProblem, found: Found, best: float) -> tuple[Alterna
     }
     ordered = sorted(told.values(), key=lambda one: (one.nano_usd_per_hour or math.inf, one.name))
     return tuple(_unlike(ordered))[:MOST]
+
+
+def _way(column: Column) -> str:
+    """A column's label but for its chunk, by which nobody would call it another way of serving."""
+    return column.label.split(CHUNK)[0]
 
 
 def _unlike(alternatives: Iterable[Alternative]) -> Iterable[Alternative]:

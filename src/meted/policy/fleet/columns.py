@@ -12,6 +12,9 @@ from meted.predict.counting import weight_bytes
 from meted.predict.replica import ReplicaModel
 from meted.predict.roofline import DoesNotFitError, Setup
 
+CHUNK = " chunk "
+"""In a column's label, before the tokens of its chunk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -83,28 +86,24 @@ def columns(wish: FleetWish, buckets: Sequence[Bucket]) -> tuple[Column, ...]:
     Raises InfeasibleError that names the limit if some class of requests has no column.
     """
     fitting = candidates(wish)
-    rated: dict[Setup, tuple[float | None, ...]] = {}
-    found: list[Column] = []
-    for place, offer in enumerate(wish.offers):
-        for one in fitting:
-            if one.setup.kind.name != wish.kinds[offer.kind].name:
-                continue
-            if one.setup not in rated:
-                rated[one.setup] = tuple(
-                    largest_rate(one.replica, bucket, wish.limits) for bucket in buckets
-                )
-            if any(rated[one.setup]):
-                found.append(
-                    Column(
-                        offer=place,
-                        kind=offer.kind,
-                        label=label(offer, one.setup),
-                        devices=one.replica.devices,
-                        rates=rated[one.setup],
-                        setup=one.setup,
-                        replica=one.replica,
-                    )
-                )
+    rated = [
+        tuple(largest_rate(one.replica, bucket, wish.limits) for bucket in buckets)
+        for one in fitting
+    ]
+    found = [
+        Column(
+            offer=place,
+            kind=offer.kind,
+            label=label(offer, one.setup),
+            devices=one.replica.devices,
+            rates=rates,
+            setup=one.setup,
+            replica=one.replica,
+        )
+        for place, offer in enumerate(wish.offers)
+        for one, rates in zip(fitting, rated, strict=True)
+        if one.setup.kind is wish.kinds[offer.kind] and any(rates)
+    ]
     for number, bucket in enumerate(buckets):
         if bucket.arrivals_per_second > 0 and not any(one.rates[number] for one in found):
             raise out_of_reach(wish, bucket, [one.replica for one in fitting])
@@ -118,8 +117,8 @@ def label(offer: Offer, setup: Setup) -> str:
     layout = "" if algorithm.parallelism.devices == 1 else f" {algorithm.parallelism}"
     return (
         f"{offer.kind} {offer.purchase}{' ' + where if where else ''}{layout} {algorithm.weights}"
-        f"{'' if algorithm.compute is algorithm.weights else '/' + algorithm.compute} "
-        f"chunk {algorithm.chunk_tokens}"
+        f"{'' if algorithm.compute is algorithm.weights else '/' + algorithm.compute}"
+        f"{CHUNK}{algorithm.chunk_tokens}"
     )
 
 

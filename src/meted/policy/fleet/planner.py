@@ -18,6 +18,7 @@ from meted.policy.fleet.plan import (
     ReplayVerdict,
     TrainingRow,
 )
+from meted.policy.fleet.replay import replay_requests
 from meted.policy.fleet.search import Found, cheapest_that_holds, served_load, serving_counts
 from meted.policy.fleet.traffic import Bucket
 from meted.policy.fleet.wish import FleetWish
@@ -25,7 +26,7 @@ from meted.policy.fleet.wish import FleetWish
 NANO = NANOS_PER_SECOND
 
 
-def plan_fleet(wish: FleetWish, *, replay: Replay) -> FleetPlan:
+def plan_fleet(wish: FleetWish, *, replay: Replay = replay_requests) -> FleetPlan:
     """The cheapest fleet found that holds every limit in its replay.
 
     Raises InfeasibleError that names the wish in the way and the nearest value that can be had.

@@ -30,7 +30,7 @@ def route(
     A replica's backlog is the work that was sent to it less the time since then, in seconds of its
     whole capacity (1 / rate of the request's class), so the router needs no word from the engines
     and knows a request by its prompt only. Classes that a column cannot hold inside the limits do
-    not go there.
+    not go there, unless no column can.
     """
     free: dict[int, list[tuple[float, int]]] = {
         number: [(0.0, one) for one in range(count)]
@@ -44,6 +44,8 @@ def route(
         [(number, 1.0 / rate) for number in free if (rate := columns[number].rates[bucket])]
         for bucket in range(len(buckets))
     ]
+    anyone = [(number, 1.0) for number in free]
+    works = [row or anyone for row in works]
     known: dict[tuple[int, int], int] = {}
     classes: list[int] = []
     for place, arrival in enumerate(arrivals):

@@ -152,11 +152,11 @@ def _neighbours(problem: FleetProblem, found: Found) -> Iterator[Counts]:
                     counts[one][period] -= 1
                 for one in come:
                     counts[one][period] += 1
-                if min(row[period] for row in counts) < 0 or not _enough(problem, counts, period):
-                    continue
                 fleet = tuple(tuple(row) for row in counts)
-                if fleet not in seen:
-                    seen.add(fleet)
+                if min(row[period] for row in fleet) < 0 or fleet in seen:
+                    continue
+                seen.add(fleet)
+                if _enough(problem, fleet, period):
                     yield fleet
 
 
@@ -176,26 +176,22 @@ def _monthly(problem: FleetProblem, counts: Counts) -> float:
     )
 
 
-def _enough(problem: FleetProblem, counts: list[list[int]], period: int) -> bool:
-    """Whether the replicas could carry the period's whole traffic, taken class by class at their
-    best: a sieve before a replay."""
+def _enough(problem: FleetProblem, counts: Counts, period: int) -> bool:
+    """A sieve before a replay: each class has a replica that holds it, and all replicas together,
+    each with the classes in the mix it can hold, are enough for the traffic."""
     traffic = problem.periods[period]
-    rates = [one.rates for one in problem.columns]
-    total = traffic.arrivals_per_second
+    left = serving_counts(problem, counts, period)
+    served = [one for one in traffic.buckets if one.arrivals_per_second > 0]
+    reached: set[int] = set()
     capacity = 0.0
-    for number, row in enumerate(counts):
-        if row[period] <= 0:
+    for column, count in zip(problem.columns, left, strict=True):
+        if count <= 0:
             continue
-        work = sum(
-            bucket.arrivals_per_second / rate
-            for bucket, rate in zip(traffic.buckets, rates[number], strict=True)
-            if rate
-        )
-        able = sum(
-            bucket.arrivals_per_second
-            for bucket, rate in zip(traffic.buckets, rates[number], strict=True)
-            if rate
-        )
-        if work > 0:
-            capacity += row[period] * able / work
-    return capacity * OPTIMISM >= total
+        able = work = 0.0
+        for number, (bucket, rate) in enumerate(zip(traffic.buckets, column.rates, strict=True)):
+            if rate and bucket.arrivals_per_second > 0:
+                reached.add(number)
+                able += bucket.arrivals_per_second
+                work += bucket.arrivals_per_second / rate
+        capacity += count * able / work if work else 0.0
+    return len(reached) == len(served) and capacity * OPTIMISM >= traffic.arrivals_per_second

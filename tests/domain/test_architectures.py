@@ -172,7 +172,7 @@ def test_aliases_lead_to_models_and_hide_none() -> None:
 
 
 def test_a_quantised_or_unknown_model_is_no_guess_but_a_sentence_with_near_names() -> None:
-    with pytest.raises(UnknownFactError, match=r"model 'llama-3\.1-71b' is not known; near it"):
+    with pytest.raises(UnknownFactError, match=r"model 'llama-3\.1-71b' is not known; near names"):
         lookup("llama-3.1-71b")
     with pytest.raises(UnknownFactError, match=r"config\.json.*facts file"):
         lookup("completely-else")

@@ -139,7 +139,7 @@ def test_aliases_lead_to_kinds_and_hide_none() -> None:
 
 def test_an_unknown_kind_is_a_sentence_with_near_names() -> None:
     with pytest.raises(
-        UnknownFactError, match="device kind 'h1000' is not known; near it are h100"
+        UnknownFactError, match="device kind 'h1000' is not known; near names: h100"
     ):
         lookup("h1000")
 

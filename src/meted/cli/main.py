@@ -10,9 +10,11 @@ from meted.cli.common import Verbs, examples
 from meted.cli.compact import books
 from meted.cli.deploy import deploy
 from meted.cli.down import down
+from meted.cli.facts import facts
 from meted.cli.jobs import jobs
 from meted.cli.keys import keys
 from meted.cli.models import models
+from meted.cli.predict import predict
 from meted.cli.prices import prices
 from meted.cli.rates import rates
 from meted.cli.report import report
@@ -31,6 +33,7 @@ VERBS = (
     undeploy,
     train,
     jobs,
+    predict,
     keys,
     budgets,
     prices,
@@ -39,6 +42,7 @@ VERBS = (
     report,
     books,
     audit,
+    facts,
     version,
 )
 

@@ -76,7 +76,7 @@ def test_a_checkpoint_whose_source_is_gone_says_so(home: Home) -> None:
 
 
 def test_what_is_nowhere_says_where_it_was_looked_for(home: Home, tmp_path: Path) -> None:
-    with pytest.raises(FactError, match=r"near it are .*name a checkpoint of .*home"):
+    with pytest.raises(FactError, match=r"near names: .*name a checkpoint of .*home"):
         resolve_model("lama-3.1-8b", home=home)
     with pytest.raises(FactError, match=r"missing\.gguf is no config\.json, no \.gguf file"):
         resolve_model(str(tmp_path / "missing.gguf"))

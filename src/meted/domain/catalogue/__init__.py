@@ -94,7 +94,7 @@ def _near(
         target = aliases.get(one, one)
         if target not in near:
             near.append(target)
-    return f"near it are {', '.join(near[:4])}" if near else f"known are {', '.join(facts)}"
+    return f"near names: {', '.join(near[:4])}" if near else f"known are {', '.join(facts)}"
 
 
 def _model_names(name: str) -> Iterable[str]:

@@ -110,6 +110,7 @@ def _settings(config: Config, home: Home, books: str | Path) -> HouseSettings:
         books_flush_s=config.books.flush_ms / 1000,
         checkpoints=home.checkpoints,
         jobs=home.jobs,
+        calibrations=home.calibrations,
         training_threads=config.training_threads,
         engines={one.name: one.engine for one in config.deployments if one.engine is not None},
     )

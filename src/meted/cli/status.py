@@ -58,15 +58,19 @@ def _print_deployments(deployments: list[dict[str, Any]]) -> None:
             ", ".join(f"{replica['id']} {replica['status']}" for replica in one["replicas"]),
             one["running"],
             one["waiting"],
+            one["prediction"]["fit"] if "prediction" in one else None,
         )
         for one in deployments
     ]
     click.echo("\ndeployments")
     print_table(
-        ("name", "checkpoint", "task", "replicas", "running", "waiting"),
+        ("name", "checkpoint", "task", "replicas", "running", "waiting", "prediction"),
         rows,
         right=("running", "waiting"),
     )
+    for one in deployments:
+        if "prediction" in one and one["prediction"]["fit"] == "drifted":
+            click.echo(f"{one['name']}: {one['prediction']['last_drift']}")
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

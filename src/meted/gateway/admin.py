@@ -47,6 +47,7 @@ class Admin:
         rows: list[tuple[str, str, Handler]] = [
             ("GET", "/status", self._status),
             ("GET", "/timeline", self._timeline),
+            ("GET", "/predictions", self._predictions),
             ("GET", "/checkpoints", self._checkpoints),
             ("GET", "/deployments", self._deployments),
             ("POST", "/deployments", self._deploy),
@@ -64,6 +65,9 @@ class Admin:
 
     async def _timeline(self, request: Request, key: Key) -> Any:
         return self._doors.timeline()
+
+    async def _predictions(self, request: Request, key: Key) -> Any:
+        return await self._doors.predictions()
 
     async def _checkpoints(self, request: Request, key: Key) -> Any:
         return await self._doors.checkpoints()

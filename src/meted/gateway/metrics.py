@@ -124,6 +124,14 @@ class Metrics(Collector):
         cached = CounterMetricFamily(
             "meted_cached_tokens", "Tokens of prompts found in the prefix cache.", labels=label
         )
+        drifts = CounterMetricFamily(
+            "meted_prediction_drifts",
+            "Alarms that steps are no longer as predicted.",
+            labels=label,
+        )
+        suspicion = GaugeMetricFamily(
+            "meted_prediction_suspicion", "How near the next such alarm is, 0 to 1.", labels=label
+        )
         generated = CounterMetricFamily("vllm:generation_tokens", "Tokens generated.", labels=label)
         for one in self._doors.gauges():
             running.add_metric([one.name], one.running)
@@ -132,9 +140,11 @@ class Metrics(Collector):
             prompt.add_metric([one.name], one.prompt_tokens)
             cached.add_metric([one.name], one.cached_tokens)
             generated.add_metric([one.name], one.completion_tokens)
+            drifts.add_metric([one.name], one.drift_alarms)
+            suspicion.add_metric([one.name], one.drift_suspicion)
             for name in TIMES:
                 self._histogram(name, one.name)
-        return (running, waiting, cache, prompt, cached, generated)
+        return (running, waiting, cache, prompt, cached, generated, drifts, suspicion)
 
     def _times(self) -> Iterable[Metric]:
         for name, meaning in TIMES.items():

@@ -134,6 +134,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _operation("GET", "/openapi.json", "This description", "none", FREE),
     _operation("GET", "/meted/v1/status", "The house now", "admin", FREE),
     _operation("GET", "/meted/v1/timeline", "The last minutes", "admin", FREE),
+    _operation("GET", "/meted/v1/predictions", "Predicted and measured step times", "admin", ROWS),
     _operation("GET", "/meted/v1/checkpoints", "Every checkpoint on disk", "admin", ROWS),
     _operation(
         *("GET", "/meted/v1/deployments", "What clients can ask for", "admin"),

@@ -15,7 +15,7 @@ from meted.domain.device_kind import DeviceKind, Precision
 from meted.live.checkpoints import Checkpoint
 from meted.live.facts import facts_of_checkpoint
 from meted.predict.calibration import Calibration, CalibrationKey, FactorPrior, calibrate
-from meted.predict.cores import prior_for
+from meted.predict.cores import CORE_PREFIX, prior_for
 from meted.predict.setup import Setup
 
 ENGINE_PACKAGE = "openvino-genai"
@@ -148,7 +148,8 @@ def believe(setup: Setup, kept: Calibrations) -> Belief:
         origin = f"calibration of {other[0]}, widened for another version"
     else:
         prior = prior_for(setup.kind)
-        origin = "roofline of the measured cores, not yet calibrated"
+        measured = "of the measured cores" if setup.kind.name.startswith(CORE_PREFIX) else ""
+        origin = f"roofline {measured or 'of published facts'}, not yet calibrated"
     before = calibrate([], prior)
     if own is not None:
         before = replace(before, points=own.points)

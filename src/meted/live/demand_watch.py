@@ -32,6 +32,10 @@ SLOWDOWN_FORGET = 0.02
 FULL_TRUST = 100
 """Steps after which a measured slowdown counts fully against its prior."""
 CHUNK_TOKENS = 256
+KEPT_STEPS = 512
+UNDISTURBED = 0.85
+"""Share of a step for which an engine with its cores to itself keeps them busy: OpenVINO 0.97 and
+more, beside one other process on two cores 0.5 to 0.87 (2 AMX cores, 2026-11-26)."""
 RECENT_US = 60_000_000
 
 
@@ -76,6 +80,10 @@ class DemandWatch:
         self._steps = WatchedFit()
         self._device = StepTimeFit(prior=DEVICE_PRIOR)
         self._drifts: list[DriftSeen] = []
+        self._threads: int | None = None
+        self._undisturbed: deque[tuple[StepWork, float]] = deque(maxlen=KEPT_STEPS)
+        self.disturbed = 0
+        """Steps during which the engine's threads waited for a core, while nothing trained."""
         self._slowdown: dict[Harvest, tuple[float, int]] = {}
         self._last_departure: Micros | None = None
         self._seen_requests = False
@@ -103,6 +111,7 @@ class DemandWatch:
 
         deviation: of its log. threads: the engine keeps all of them busy through a step.
         """
+        self._threads = threads
         if self._steps.samples:
             return
         self._steps = WatchedFit(prior=cost, deviation=deviation)
@@ -127,6 +136,11 @@ class DemandWatch:
     def drifts(self) -> int:
         """Drift alarms so far."""
         return self._steps.drifts
+
+    @property
+    def undisturbed(self) -> Sequence[tuple[StepWork, float]]:
+        """The last steps, and their microseconds, for which the engine had its cores to itself."""
+        return list(self._undisturbed)
 
     def recent_steps(self, count: int) -> Sequence[tuple[StepWork, float]]:
         """The last steps that the fit of wall time has seen, and their microseconds."""
@@ -160,11 +174,23 @@ class DemandWatch:
         if device_nanos is not None:
             self._device.observe(work, device_nanos / NANOS_PER_MICRO)
         if self.harvest in (Harvest.NONE, Harvest.GAPS) or self._steps.samples < 32:
+            self._sort_out(work, duration_us, device_nanos)
             drift = self._steps.observe(work, duration_us)
             if drift is not None:
                 self._drifted(drift)
         self._watch_slowdown(work, duration_us)
         self._tokens += work.decode_tokens
+
+    def _sort_out(self, work: StepWork, duration_us: int, device_nanos: DeviceNanos | None) -> None:
+        """An engine that keeps its threads busy and got less device time than that shared its
+        cores: such a step tells nothing of the machine."""
+        if self._threads is None or device_nanos is None:
+            return
+        due = UNDISTURBED * self._threads * duration_us * NANOS_PER_MICRO
+        if device_nanos >= due:
+            self._undisturbed.append((work, float(max(1, duration_us))))
+        else:
+            self.disturbed += 1
 
     def _drifted(self, drift: Drift) -> None:
         """Device time tells an engine that became slower from cores that others take."""

@@ -153,7 +153,11 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentGauges:
-    """Counters for /metrics, all since the house began except the two gauges and cache_usage."""
+    """Counters for /metrics, all since the house began except the two gauges and cache_usage.
+
+    drift_alarms: how often its steps were no longer as predicted. drift_suspicion: how near the
+    next alarm is, 0 to 1.
+    """
 
     name: DeploymentName
     running: int
@@ -162,6 +166,8 @@ class DeploymentGauges:
     prompt_tokens: Tokens
     cached_tokens: Tokens
     completion_tokens: Tokens
+    drift_alarms: int = 0
+    drift_suspicion: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +244,10 @@ class Doors(Protocol):
 
     def status(self) -> dict[str, Any]:
         """The house in one JSON-ready object: pool, deployments, replicas, jobs, decisions."""
+        ...
+
+    async def predictions(self) -> list[dict[str, Any]]:
+        """Prediction beside measurement for each deployment, JSON-ready."""
         ...
 
     def timeline(self) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class Home:
         return self.folder / "jobs"
 
     @property
+    def calibrations(self) -> Path:
+        """What was measured of this machine and its engines."""
+        return self.folder / "calibrations"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 

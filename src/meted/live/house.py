@@ -62,6 +62,7 @@ from meted.live.jobs import Jobs, JobTotals
 from meted.live.keyring import Keyring
 from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
+from meted.live.predicting import Predicting
 from meted.live.remembering import Remembering
 from meted.live.serving import Serving
 from meted.live.store import Batch, Store, StoreDownError, StoreError
@@ -84,7 +85,8 @@ ENGINES = {Task.GENERATE: "openvino", Task.EMBED: "embedding"}
 class HouseSettings:
     """What a house is made with. books: where its store is, for those who only read.
 
-    engines: by deployment, instead of the engine of its task.
+    engines: by deployment, instead of the engine of its task. calibrations: where what was
+    measured of this machine and its engines is kept.
     """
 
     pool: Pool
@@ -96,6 +98,7 @@ class HouseSettings:
     books: str | Path
     checkpoints: Path
     jobs: Path
+    calibrations: Path
     engines: dict[DeploymentName, str]
     training_threads: int | None = None
     acknowledge_durably: bool = True
@@ -178,6 +181,18 @@ class House:
             on_traffic=self.jobs_live.traffic,
         )
 
+        self.predicting = Predicting(
+            folder=settings.calibrations,
+            clock=self.clock,
+            metering=self.metering,
+            host=host,
+            devices=settings.pool.indices,
+            registry=self.registry,
+            served=lambda: tuple(self.serving.deployments.values()),
+            quiet=self._quiet,
+            explain=self._explain,
+        )
+
     # The loop.
 
     async def start(self, deployments: Sequence[Deployment]) -> None:
@@ -196,7 +211,11 @@ class House:
             self.metering.losses[name] = list(self.store.losses(name))
             self.jobs_live.add(job.spec, progress, self._before.get(job.spec.name, JobTotals()))
             self.happen(JobRemembered(now=self.clock.now(), job=job))
-        self._loops = [self.spawn(self._decide_forever()), self.spawn(self._mind_money())]
+        self._loops = [
+            self.spawn(self._decide_forever()),
+            self.spawn(self._mind_money()),
+            self.spawn(self.predicting.run()),
+        ]
         if self.settings.fold_after_days is not None:
             self._loops.append(self.spawn(self._fold_daily(self.settings.fold_after_days)))
 
@@ -334,6 +353,9 @@ class House:
         loading = Account(kind=Kind.LOADING, deployment=name)
         self.metering.worker_started(replica.id, loading, worker.cpu_nanos)
         self.serving.add_replica(replica.id, name, worker)
+        self.predicting.replica_starts(
+            self.serving.deployments[name], threads=replica.threads, engine=engine
+        )
 
     async def _start_job(self, effect: StartJob) -> None:
         name, allocation = effect.spec.name, effect.allocation
@@ -378,6 +400,19 @@ class House:
         self.metering.meter.reprice(self.treasury.price())
         watches = [served.watch for served in self.serving.deployments.values()]
         self.timeline_points.add(interval, watches, self.clock.now())
+
+    def _quiet(self) -> bool:
+        """Whether nothing is served, loaded or trained now."""
+        return (
+            self.serving.in_flight == 0
+            and not self.serving.closing
+            and all(
+                replica.ready
+                for served in self.serving.deployments.values()
+                for replica in served.replicas.values()
+            )
+            and all(job.worker is None for job in self.jobs_live.live.values())
+        )
 
     def _explain(self, reason: str) -> None:
         self.decisions.append((self.clock.wall() / 1e6, reason))
@@ -430,6 +465,7 @@ class House:
         await _until(lambda: not self._workers and all(job.worker is None for job in running), 5.0)
         for loop in self._loops:
             loop.cancel()
+        await self.predicting.recalibrate()
         others = [task for task in self._tasks if task is not self.metering_loop]
         await asyncio.gather(*others, return_exceptions=True)
         await self.metering.finish()

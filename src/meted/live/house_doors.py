@@ -131,6 +131,8 @@ class HouseDoors(HouseMoney):
                 prompt_tokens=Tokens(served.prompt_tokens),
                 cached_tokens=Tokens(served.cached_tokens),
                 completion_tokens=Tokens(served.completion_tokens),
+                drift_alarms=served.watch.drifts,
+                drift_suspicion=served.watch.suspicion,
             )
             for served in self._house.serving.deployments.values()
         ]
@@ -341,7 +343,11 @@ class HouseDoors(HouseMoney):
             ],
             "running": served.running,
             "waiting": len(served.waiting),
+            "prediction": house.predicting.state(name, served.watch),
         }
+
+    async def predictions(self) -> list[dict[str, Any]]:
+        return await self._house.predicting.view()
 
     def timeline(self) -> dict[str, Any]:
         house = self._house

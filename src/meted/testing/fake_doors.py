@@ -121,6 +121,7 @@ class FakeDoors(FakeMoney):
         self.stopping = False
         self.status_body: dict[str, Any] = {"version": "fake", "deployments": [], "jobs": []}
         self.timeline_body: dict[str, Any] = {"interval_s": 1.0, "points": [], "totals": {}}
+        self.predictions_body: list[dict[str, Any]] = []
         self.running = 0
         self._keep_tickets = True
         self._finishes: list[Finish] = []
@@ -354,6 +355,9 @@ class FakeDoors(FakeMoney):
 
     def status(self) -> dict[str, Any]:
         return self.status_body
+
+    async def predictions(self) -> list[dict[str, Any]]:
+        return self.predictions_body
 
     def timeline(self) -> dict[str, Any]:
         return self.timeline_body

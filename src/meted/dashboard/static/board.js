@@ -120,10 +120,19 @@ function deployments(all) {
       [el("span", `status ${replica.status}`, replica.status)],
       [replica.threads == null ? "–" : String(replica.threads), "number extra"],
       [i === 0 ? `${count(deployment.running ?? 0)} + ${count(deployment.waiting ?? 0)}` : "", "number"],
+      [i === 0 ? fit(deployment.prediction) : "", "extra"],
     ]);
   });
-  const head = [["Name"], ["Replica"], ["Status"], ["Threads", "number extra"], ["Running + waiting", "number"]];
+  const head = [["Name"], ["Replica"], ["Status"], ["Threads", "number extra"], ["Running + waiting", "number"], ["Steps as predicted", "extra"]];
   $("deployments").replaceChildren(table(head, rows));
+}
+
+// Whether a deployment's steps still take as long as predicted; the sentence on hover.
+function fit(prediction) {
+  if (!prediction) return "–";
+  const cell = el("span", prediction.fit === "drifted" ? "status failed" : "", prediction.fit);
+  if (prediction.last_drift) cell.title = prediction.last_drift;
+  return cell;
 }
 
 function decisions(all) {

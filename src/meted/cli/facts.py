@@ -109,7 +109,7 @@ def _print_model(found: ModelFacts, shown: dict[str, Any]) -> None:
     sizes = shown["weight_bytes_by_precision"]
     rows: list[tuple[str, Any]] = [
         ("model", f"{one.name} ({one.family}, {one.kind})"),
-        ("layers", f"{one.layers}, {one.hidden} wide, {one.heads} heads, {one.kv_heads} for keys"),
+        ("layers", f"{one.layers}, {one.hidden} wide, {one.heads} heads, {_keys(one)}"),
         ("context", f"{one.positions} tokens{_windows(one)}"),
         ("parameters", f"{shown['parameters']:,} ({_short(shown['parameters'])})"),
         ("active for a token", f"{shown['parameters_active']:,}{_visits(one)}"),
@@ -128,6 +128,12 @@ def _print_model(found: ModelFacts, shown: dict[str, Any]) -> None:
         ("source", one.source),
     ]
     print_table(("fact", "value"), rows)
+
+
+def _keys(one: Architecture) -> str:
+    if one.latent is None:
+        return f"{one.kv_heads} for keys"
+    return f"keys and values from a latent of {one.latent.kv_rank}"
 
 
 def _windows(one: Architecture) -> str:

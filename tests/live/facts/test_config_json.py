@@ -28,7 +28,14 @@ LATENT = {
 SHAPES: list[tuple[str, str, dict[str, Any]]] = [
     ("llama", "CausalLM", {**GROUPED, "tie_word_embeddings": True}),
     ("llama", "CausalLM", {**GROUPED, "head_dim": 16}),
+    ("llama", "CausalLM", {**GROUPED, "attention_bias": True}),
     ("mistral", "CausalLM", {**GROUPED, "sliding_window": None}),
+    (
+        "qwen2_moe",
+        "CausalLM",
+        {**GROUPED, "moe_intermediate_size": 24, "num_experts": 8, "num_experts_per_tok": 2,
+         "shared_expert_intermediate_size": 96},
+    ),
     ("mixtral", "CausalLM", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
     ("qwen2", "CausalLM", GROUPED),
     ("qwen3", "CausalLM", {**GROUPED, "head_dim": 16}),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from test_config_json import LLAMA_3_1_8B
+from test_gguf_header import HIDDEN, KEYS, PLAIN, write
 
 from meted.domain.deployment import Task
 from meted.domain.device_kind import Precision
-from meted.live.checkpoints.builtin import locate
 from meted.live.checkpoints.checkpoint import Description, write_description
 from meted.live.facts import FactError, FactsFile, read_facts_file, resolve_model
 from meted.live.home import Home, find_home
@@ -49,9 +49,11 @@ def test_a_name_a_config_and_its_folder_lead_to_one_shape(tmp_path: Path) -> Non
         assert found.weights is Precision.BF16
 
 
-def test_a_folder_with_one_gguf_leads_to_its_header() -> None:
-    found = resolve_model(str(locate("smollm2-135m").parent))
-    assert (found.architecture.hidden, found.weights) == (576, Precision.INT4)
+def test_a_gguf_and_a_folder_with_no_other_lead_to_its_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.gguf", "llama", KEYS, PLAIN)
+    found = resolve_model(str(path))
+    assert (found.architecture.hidden, found.weights) == (HIDDEN, Precision.FP16)
+    assert resolve_model(str(tmp_path)) == found
 
 
 def test_a_checkpoint_is_found_by_its_name_with_its_weights_as_served(home: Home) -> None:

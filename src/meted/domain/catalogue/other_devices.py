@@ -73,14 +73,14 @@ _CPU_CORE = DeviceKind(
         Precision.INT8: 384e9,
     },
     memory_bytes=4 * _GIB,
-    bandwidth=8e9,
-    node_devices=64,
-    link=Link(bytes_per_second=8e9, latency_micros=1.0),
-    network=Link(bytes_per_second=25e9 / 8 / 64, latency_micros=50.0),
+    bandwidth=6.4e9,
+    node_devices=32,
+    link=Link(bytes_per_second=6.4e9, latency_micros=1.0),
+    network=Link(bytes_per_second=25e9 / 8 / 32, latency_micros=50.0),
     watts_busy=6.0,
     watts_idle=1.5,
-    source="two AVX2 units for fused multiply-add at 3 GHz, and a core's share of eight channels "
-    "of DDR4-3200 with all of 64 cores busy, rounded up; a machine's own cores are measured when "
+    source="two AVX2 units for fused multiply-add at 3 GHz; a core's share of eight channels of "
+    "DDR4-3200 and of 200 W in a processor of 32 cores; a machine's own cores are measured when "
     "Meted starts",
 )
 

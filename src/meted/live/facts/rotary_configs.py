@@ -15,10 +15,12 @@ SLIDING = "sliding_attention"
 def llama(config: Described, name: str, family: str = "llama") -> Architecture:
     hidden = config.integer("hidden_size")
     heads = config.integer("num_attention_heads")
+    layers = config.integer("num_hidden_layers")
+    biased = config.flag("attention_bias", default=False)
     return Architecture(
         name=name,
         family=family,
-        layers=config.integer("num_hidden_layers"),
+        layers=layers,
         hidden=hidden,
         heads=heads,
         kv_heads=config.integer("num_key_value_heads", default=heads),
@@ -28,8 +30,9 @@ def llama(config: Described, name: str, family: str = "llama") -> Architecture:
         vocab=config.integer("vocab_size"),
         tied=config.flag("tie_word_embeddings", default=False),
         positions=config.integer("max_position_embeddings"),
-        biases=Biases.QKV if config.flag("attention_bias", default=False) else Biases.NONE,
-        extra=hidden,
+        biases=Biases.QKV if biased else Biases.NONE,
+        # The last norm; where attention has biases, its output has one, too.
+        extra=hidden + (layers * hidden if biased else 0),
         source=f"config.json of {name}",
     )
 
@@ -91,7 +94,10 @@ def qwen2_moe(config: Described, name: str) -> Architecture:
     wide = config.integer("shared_expert_intermediate_size")
     if ffn < 1 or wide % ffn:
         raise config.wrong("shared_expert_intermediate_size", f"a multiple of {ffn}")
-    return replace(qwen2(config, name), experts=_qwen_experts(config, shared=wide // ffn))
+    one = qwen2(config, name)
+    # Each layer weighs its shared expert by a gate as wide as the model.
+    extra = one.extra + one.layers * one.hidden
+    return replace(one, experts=_qwen_experts(config, shared=wide // ffn), extra=extra)
 
 
 def qwen3_moe(config: Described, name: str) -> Architecture:

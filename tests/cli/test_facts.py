@@ -102,6 +102,7 @@ def test_an_imported_catalogue_becomes_a_price_file(run: Run, tmp_path: Path) ->
     result = run(*asked, "--out", str(out))
     assert result.exit_code == 0
     assert "left out 1 rows: Trainium, not a known device kind" in result.output
+    assert "add interruptions_per_device_hour" in result.output
     offers = read_price_file(out)
     assert [(one.kind, str(one.purchase), one.nano_usd_per_device_hour) for one in offers] == [
         ("h100-80gb", "on-demand", 6_880_000_000),

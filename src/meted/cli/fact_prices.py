@@ -13,7 +13,7 @@ from meted.cli.fact_files import FILE, facts_option, read_facts
 from meted.cli.render import decimal, print_table
 from meted.domain.catalogue import lookup_device_kind
 from meted.domain.catalogue.example_prices import EXAMPLE_PRICES
-from meted.domain.market import Offer
+from meted.domain.market import Offer, Purchase
 from meted.live.facts import FactError
 from meted.live.facts.price_file import price_file_text, read_price_file
 from meted.live.facts.sky_catalogue import read_sky_catalogue
@@ -78,6 +78,12 @@ def _imported(path: Path, provider: str, regions: tuple[str, ...]) -> tuple[Offe
     found = read_sky_catalogue(path, provider=provider, dated=changed, regions=regions)
     for reason, rows in sorted(found.left_out.items()):
         click.echo(f"left out {rows} rows: {reason}", err=True)
+    if any(one.purchase is Purchase.SPOT for one in found.offers):
+        click.echo(
+            "a catalogue does not say how often spot devices vanish; add "
+            "interruptions_per_device_hour to its offers",
+            err=True,
+        )
     if not found.offers:
         raise FactError(
             f"{path} has no offer of a known device kind{' in that region' if regions else ''}; "

@@ -124,6 +124,16 @@ def test_alike_steps_do_not_pass_for_many_proofs() -> None:
         assert spreads[0] == pytest.approx(spreads[1], rel=1e-3)
 
 
+def test_a_step_unlike_all_that_was_measured_is_doubted_more() -> None:
+    calibration = calibrate(some_points(40))
+    prompts = calibrate([measured(one) for one in WORKS[:6]])
+    elsewhere = replace(calibration, regimes=prompts.regimes)
+    for one, factor in ((WORKS[2], 1.0), (WORKS[11], 1.2)):
+        before, after = (each.predict(setup(), one) for each in (calibration, elsewhere))
+        assert after.expected == before.expected
+        assert after.spread >= factor * before.spread
+
+
 def test_a_calibration_survives_json() -> None:
     calibration = calibrate(some_points(6))
     kept = json.loads(json.dumps(calibration.to_dict()))

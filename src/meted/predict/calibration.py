@@ -11,12 +11,14 @@ from scipy.optimize import least_squares
 from scipy.special import stdtrit
 
 from meted.predict.estimate import Estimate
+from meted.predict.evidence import Evidence, MeasuredStep
 from meted.predict.factor_prior import (
     FACTOR_NAMES,
     PRIOR,
     FactorPrior,
     Matrix,
     Noise,
+    Regimes,
     factor_logs,
     factors_at,
     matrix,
@@ -45,19 +47,6 @@ HOST = ("fixed_micros", "prompt_micros", "layer_micros", "sequence_micros", "mes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredStep:
-    """One step that was timed, in microseconds."""
-
-    setup: Setup
-    work: StepWork
-    micros: float
-
-    def __post_init__(self) -> None:
-        if not self.micros > 0:
-            raise ValueError(f"a measured step took {self.micros} us, expected more than 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationKey:
     """What one calibration is about."""
 
@@ -75,6 +64,17 @@ def _normals(count: int) -> NDArray[np.float64]:
 _NORMALS = _normals(128)
 
 
+_REACH = 0.5
+"""How far draws go when a step's doubt is taken from them. What measured steps cannot tell apart is
+a curved valley (launching hides behind the device, or the other way); draws of full length leave
+it and overstate the doubt threefold at steps that were themselves measured, while the slope alone
+misses factors that are idle at the centre."""
+
+REGIME_DOUBT = 0.6
+"""By how much the logarithm of a factor may differ between steps in which it rules and those in
+which it was measured: no factor is quite a constant. Chosen as the prior was."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Factors with their doubt, and what the form misses. `points` were measured to get here."""
@@ -84,6 +84,7 @@ class Calibration:
     prompt_noise: Noise
     decode_noise: Noise
     points: int = 0
+    regimes: Regimes = ()
 
     def predict(self, setup: Setup, work: StepWork, level: float = 0.9) -> Estimate:
         """Step time in microseconds with the interval that holds a measured step at `level`.
@@ -103,9 +104,15 @@ class Calibration:
 
     def _doubt(self, setup: Setup, work: StepWork) -> float:
         """Deviation of the log time of a measured step around its prediction."""
-        middle = math.log(combine(ideal_step(setup).parts(work), self.factors))
-        logs = log_draws(self.as_prior(), setup, work)
-        return math.sqrt(float(np.mean((logs - middle) ** 2)) + self._noise(work).deviation ** 2)
+        parts = ideal_step(setup).parts(work)
+        middle = math.log(combine(parts, self.factors))
+        reach = _REACH if self.regimes else 1.0
+        logs = log_draws(self.as_prior(), setup, work, reach)
+        variance = float(np.mean((logs - middle) ** 2)) / reach**2
+        if self.regimes:
+            away = np.array(self.regimes) - np.array(_shares(parts, self.factors))
+            variance = max(variance, REGIME_DOUBT**2 * float(np.min(np.sum(away**2, axis=1))))
+        return math.sqrt(variance + self._noise(work).deviation ** 2)
 
     def _noise(self, work: StepWork) -> Noise:
         return self.prompt_noise if work.prefill_tokens else self.decode_noise
@@ -143,6 +150,7 @@ class Calibration:
             covariance=matrix(wider + np.outer(shared, shared)),
             prompt_noise=_bounded(self.prompt_noise),
             decode_noise=_bounded(self.decode_noise),
+            regimes=self.regimes,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,6 +161,7 @@ class Calibration:
             "prompt_noise": [self.prompt_noise.deviation, self.prompt_noise.points],
             "decode_noise": [self.decode_noise.deviation, self.decode_noise.points],
             "points": self.points,
+            "regimes": [list(one) for one in self.regimes],
         }
 
     @classmethod
@@ -173,6 +182,7 @@ class Calibration:
             prompt_noise=Noise(deviation=prompt[0], points=prompt[1]),
             decode_noise=Noise(deviation=decode[0], points=decode[1]),
             points=kept["points"],
+            regimes=tuple(tuple(one) for one in kept.get("regimes", ())),
         )
 
 
@@ -193,8 +203,9 @@ def calibrate(points: Sequence[MeasuredStep], prior: FactorPrior = PRIOR) -> Cal
             covariance=prior.covariance,
             prompt_noise=prior.prompt_noise,
             decode_noise=prior.decode_noise,
+            regimes=prior.regimes,
         )
-    evidence = _Evidence.of(points)
+    evidence = Evidence.of(points)
     start = at = factor_logs(prior.factors)
     covariance: NDArray[np.float64] = np.array(prior.covariance)
     whiten = np.linalg.inv(np.linalg.cholesky(covariance))
@@ -218,12 +229,15 @@ def calibrate(points: Sequence[MeasuredStep], prior: FactorPrior = PRIOR) -> Cal
             phase: _noise(before, squares[evidence.prompts == phase])
             for phase, before in ((True, prior.prompt_noise), (False, prior.decode_noise))
         }
+    factors = factors_at(at)
+    measured = {_shares(parts, factors) for parts, _ in evidence.steps}
     return Calibration(
-        factors=factors_at(at),
+        factors=factors,
         covariance=matrix(covariance),
         prompt_noise=noises[True],
         decode_noise=noises[False],
         points=len(points),
+        regimes=tuple(sorted(measured.union(prior.regimes))),
     )
 
 
@@ -232,55 +246,17 @@ _ROUNDS = 6
 prediction by more than half a percent."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """Measured steps in an order of their own: the parts and log time of each, the cell of alike
-    ones that it belongs to, and for each cell its size and whether its steps have prompts."""
-
-    steps: list[tuple[StepParts, float]]
-    cell: NDArray[np.int64]
-    sizes: NDArray[np.float64]
-    prompts: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, points: Sequence[MeasuredStep]) -> Self:
-        # Setups that ask the same of ideal hardware are the same to a fit.
-        ideal = {id(one.setup): ideal_step(one.setup) for one in points}
-        seen = [
-            (
-                ideal[id(one.setup)].parts(one.work),
-                math.log(one.micros),
-                (ideal[id(one.setup)], _octaves(one.work)),
-            )
-            for one in points
-        ]
-        seen.sort(key=lambda one: one[:2])
-        cells: dict[object, int] = {}
-        names = [cells.setdefault(alike, len(cells)) for _, _, alike in seen]
-        cell = np.array(names)
-        prompts = np.zeros(len(cells), dtype=np.bool_)
-        for name, (parts, _, _) in zip(names, seen, strict=True):
-            prompts[name] = parts.prompt > 0
-        return cls(
-            steps=[(parts, log) for parts, log, _ in seen],
-            cell=cell,
-            sizes=np.bincount(cell).astype(np.float64),
-            prompts=prompts,
-        )
-
-    def residuals(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean of log predicted over log measured, by cell."""
-        factors = factors_at(logs)
-        each = [math.log(combine(parts, factors)) - log for parts, log in self.steps]
-        return np.bincount(self.cell, weights=each) / self.sizes
-
-
-def _octaves(work: StepWork) -> tuple[int, int, int]:
-    return (
-        work.prefill_tokens.bit_length(),
-        work.decode_tokens.bit_length(),
-        (work.context_tokens + work.attended).bit_length(),
-    )
+def _shares(parts: StepParts, factors: Factors) -> tuple[float, ...]:
+    """By how many percent a step's time changes with one percent of each factor, to 0.05."""
+    logs = factor_logs(factors)
+    middle = math.log(combine(parts, factors))
+    slopes: list[float] = []
+    for index in range(len(logs)):
+        moved = logs.copy()
+        moved[index] += 0.01
+        slope = (math.log(combine(parts, factors_at(moved))) - middle) / 0.01
+        slopes.append(round(20 * slope) / 20)
+    return tuple(slopes)
 
 
 def _noise(before: Noise, squares: NDArray[np.float64]) -> Noise:
@@ -294,14 +270,17 @@ def _bounded(noise: Noise) -> Noise:
     return Noise(deviation=noise.deviation, points=min(noise.points, 30.0))
 
 
-def log_draws(prior: FactorPrior, setup: Setup, work: StepWork) -> NDArray[np.float64]:
-    """Log time of a step for each draw of the factors, the same draws for every step."""
+def log_draws(
+    prior: FactorPrior, setup: Setup, work: StepWork, reach: float = 1.0
+) -> NDArray[np.float64]:
+    """Log time of a step for each draw of the factors, the same draws for every step; `reach` times
+    as far from the centre as the prior's deviations."""
     parts = ideal_step(setup).parts(work)
-    return np.array([math.log(combine(parts, factors_at(one))) for one in _draws(prior)])
+    return np.array([math.log(combine(parts, factors_at(one))) for one in _draws(prior, reach)])
 
 
-def _draws(prior: FactorPrior) -> NDArray[np.float64]:
-    return _NORMALS @ _root(np.array(prior.covariance)).T + factor_logs(prior.factors)
+def _draws(prior: FactorPrior, reach: float = 1.0) -> NDArray[np.float64]:
+    return reach * _NORMALS @ _root(np.array(prior.covariance)).T + factor_logs(prior.factors)
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from meted.predict.roofline import Factors
 
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]
+Regimes: TypeAlias = tuple[tuple[float, ...], ...]
+"""Steps that were measured, each as the share of its time that every factor has."""
 
 FACTOR_NAMES = tuple(one.name for one in fields(Factors))
 
@@ -43,12 +45,13 @@ class Noise:
 class FactorPrior:
     """Belief about the factors before measuring: log-normal around `factors`, with the covariance
     of their logarithms in the order of `FACTOR_NAMES`; and the misfit of steps with a prompt and
-    of those that only decode."""
+    of those that only decode. regimes: what has been measured to get here."""
 
     factors: Factors
     covariance: Matrix
     prompt_noise: Noise
     decode_noise: Noise
+    regimes: Regimes = ()
 
 
 def spread(alone: Factors, together: Mapping[str, float]) -> Matrix:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from meted.domain.units import Micros
 from meted.policy.fleet.columns import Column
 from meted.policy.fleet.routing import Routed, route
-from meted.policy.fleet.traffic import Arrival, Period, lengthened, stretched
+from meted.policy.fleet.traffic import Period, lengthened, stretched
 from meted.policy.fleet.wish import LatencyLimit, Metric
+from meted.predict.batching import BLOCK_TOKENS, Arrival
+from meted.predict.replay import Latencies, latencies, replay
 from meted.predict.replica import ReplicaModel
 
 SPAN = 300
@@ -19,24 +21,31 @@ EACH = 40
 """A replay lasts this many seconds of traffic at least and brings each replica this many requests,
 but no more than MOST in all; a shorter sample is repeated."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Felt:
-    """Latencies of replayed requests in micros. TPOT is nan for a request of one output token."""
-
-    ttft: NDArray[np.float64]
-    tpot: NDArray[np.float64]
-    e2e: NDArray[np.float64]
-
-    def of(self, metric: Metric) -> NDArray[np.float64]:
-        if metric is Metric.TTFT:
-            return self.ttft
-        if metric is Metric.E2E:
-            return self.e2e
-        return self.tpot[~np.isnan(self.tpot)]
+FIRST = 4_000
+HOPELESS = 3.0
+"""A fleet that breaks a limit this many times as often as it may in its first requests is not
+replayed to the end."""
 
 
-Replay = Callable[[ReplicaModel, Sequence[Arrival]], Felt]
+Replay = Callable[[ReplicaModel, Sequence[Arrival]], Latencies]
+"""What the requests of one replica feel, in their order."""
+
+
+def replay_requests(replica: ReplicaModel, arrivals: Sequence[Arrival]) -> Latencies:
+    """Latencies on one replica; infinite for a request that its KV cache could never hold."""
+    most = replica.kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+    fits = np.array([one.prompt_tokens + one.output_tokens <= most for one in arrivals])
+    held = [one for one, fit in zip(arrivals, fits, strict=True) if fit]
+    felt = latencies(replay(replica, held))
+    if len(held) == len(arrivals):
+        return felt
+
+    def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        whole = np.full(len(arrivals), np.inf)
+        whole[fits] = values
+        return whole
+
+    return Latencies(ttft=spread(felt.ttft), tpot=spread(felt.tpot), e2e=spread(felt.e2e))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +64,14 @@ class PeriodCheck:
 
 @dataclass(slots=True)
 class Checker:
-    """Replays fleets of one wish; a fleet that was seen before is not replayed again."""
+    """Replays fleets of one wish; a fleet that was seen before is not replayed again. margin: how
+    much denser than the period's traffic the replayed one is."""
 
     columns: tuple[Column, ...]
     limits: tuple[LatencyLimit, ...]
     sample: tuple[Arrival, ...]
-    replay: Replay
+    replay: Replay = replay_requests
+    margin: float = 0.0
     tried: int = 0
     _seen: dict[tuple[Period, tuple[int, ...]], PeriodCheck] = field(
         default_factory=dict[tuple[Period, tuple[int, ...]], PeriodCheck]
@@ -75,11 +86,22 @@ class Checker:
         return self._seen[key]
 
     def _check(self, period: Period, replicas: tuple[int, ...]) -> PeriodCheck:
+        """A first part alone where it already fails beyond doubt, else the whole sample."""
         arrivals = self._arrivals(period, sum(replicas))
+        first = arrivals[: max(FIRST, EACH * sum(replicas))]
+        if len(first) < len(arrivals) / 2:
+            found = self._judge(period, replicas, first)
+            if any(times > HOPELESS for _, times in found.failing):
+                return found
+        return self._judge(period, replicas, arrivals)
+
+    def _judge(
+        self, period: Period, replicas: tuple[int, ...], arrivals: Sequence[Arrival]
+    ) -> PeriodCheck:
         routed = route(
             columns=self.columns, replicas=replicas, arrivals=arrivals, buckets=period.buckets
         )
-        felt: dict[int, list[Felt]] = {}
+        felt: dict[int, list[Latencies]] = {}
         for (number, _), places in routed.places.items():
             replica = self.columns[number].replica
             assert replica is not None, "a column that is replayed has a replica"
@@ -94,13 +116,21 @@ class Checker:
         )
 
     def _arrivals(self, period: Period, replicas: int) -> tuple[Arrival, ...]:
-        rate = period.arrivals_per_second
+        rate = period.arrivals_per_second * (1 + self.margin)
         count = min(MOST, max(len(self.sample), round(SPAN * rate), EACH * replicas))
         return stretched(lengthened(self.sample, count), rate)
 
 
-def _joined(parts: Sequence[Felt]) -> Felt:
-    return Felt(
+def _of(felt: Latencies, metric: Metric) -> NDArray[np.float64]:
+    if metric is Metric.TTFT:
+        return felt.ttft
+    if metric is Metric.E2E:
+        return felt.e2e
+    return felt.tpot[~np.isnan(felt.tpot)]
+
+
+def _joined(parts: Sequence[Latencies]) -> Latencies:
+    return Latencies(
         ttft=np.concatenate([one.ttft for one in parts]),
         tpot=np.concatenate([one.tpot for one in parts]),
         e2e=np.concatenate([one.e2e for one in parts]),
@@ -119,7 +149,7 @@ def _shares(routed: Routed, *, columns: int, buckets: int) -> tuple[tuple[float,
 
 def _judged(
     limits: Sequence[LatencyLimit],
-    felt: dict[int, Felt],
+    felt: dict[int, Latencies],
     *,
     shares: tuple[tuple[float, ...], ...],
 ) -> PeriodCheck:
@@ -143,9 +173,9 @@ def _judged(
     )
 
 
-def _verdict(limit: LatencyLimit, felt: Felt) -> tuple[float, float, float]:
+def _verdict(limit: LatencyLimit, felt: Latencies) -> tuple[float, float, float]:
     """What was attained, the share of requests inside, and how many times too much was outside."""
-    values = felt.of(limit.metric)
+    values = _of(felt, limit.metric)
     if not len(values):
         return 0.0, 1.0, 0.0
     inside = float(np.mean(values <= limit.micros))

@@ -3,40 +3,71 @@
 from dataclasses import replace
 
 from meted.policy.fleet.alternatives import solved
+from meted.policy.fleet.check import Checker
 from meted.policy.fleet.milp import FleetProblem
 from meted.policy.fleet.plan import InfeasibleError
-from meted.policy.fleet.search import Found
+from meted.policy.fleet.search import Found, cheapest_that_holds
 from meted.policy.fleet.wish import FleetWish
 
 
-def no_fleet(wish: FleetWish, problem: FleetProblem) -> InfeasibleError:
-    """Why the capacity model has no fleet: the budget, the training, or too few devices offered."""
+def no_fleet(
+    wish: FleetWish, problem: FleetProblem, checker: Checker, last: Found | None
+) -> InfeasibleError:
+    """Why no fleet holds: the wish without which one would, or the latency limit that was broken.
+
+    Tried in this order: the budget, the training, the number of devices offered.
+    """
     if problem.budget is not None:
-        free = solved(replace(problem, budget=None))
-        if free is not None:
-            return InfeasibleError(
-                f"the budget is ${problem.budget:.2f} a month; the cheapest fleet by the capacity "
-                f"model costs ${free.dollars:.2f}, before headroom for queues; raise the budget or "
-                "loosen a limit",
-                constraint="budget", asked=problem.budget, nearest=free.dollars,
-                unit="USD a month",
-            )  # fmt: skip
-    if problem.training and solved(replace(problem, training=(), budget=None)) is not None:
-        part = _largest(replace(problem, budget=None), training=True)
-        jobs = ", ".join(one.name for one in wish.training)
-        return InfeasibleError(
-            f"training ({jobs}) does not fit beside serving before its deadline; {part:.0%} of its "
-            "device-hours do; offer more devices or move the deadline",
-            constraint="training", asked=1.0, nearest=part, unit="of the device-hours",
-        )  # fmt: skip
-    part = _largest(replace(problem, budget=None, training=()), training=False)
+        free = replace(problem, budget=None)
+        found = cheapest_that_holds(free, checker)
+        if found is not None and found.holds:
+            return _over_budget(problem, found)
+        return no_fleet(wish, free, checker, found)
+    if problem.training:
+        free = replace(problem, training=())
+        found = cheapest_that_holds(free, checker)
+        if found is not None and found.holds:
+            return _no_room_to_train(wish, problem)
+        return no_fleet(wish, free, checker, found)
+    if any(one.available is not None for one in problem.offers):
+        offers = tuple(replace(one, available=None) for one in problem.offers)
+        found = cheapest_that_holds(replace(problem, offers=offers), checker)
+        if found is not None and found.holds:
+            return _too_few(wish, problem)
+        last = found or last
+    if last is None:
+        return _too_few(wish, problem)
+    return _broken_tail(wish, last)
+
+
+def _over_budget(problem: FleetProblem, found: Found) -> InfeasibleError:
+    budget, price = problem.budget or 0.0, found.solution.dollars
+    return InfeasibleError(
+        f"the budget is ${budget:.2f} a month, but the cheapest fleet whose replay holds costs "
+        f"${price:.2f}; raise the budget or loosen a limit",
+        constraint="budget", asked=budget, nearest=price, unit="USD a month",
+    )  # fmt: skip
+
+
+def _no_room_to_train(wish: FleetWish, problem: FleetProblem) -> InfeasibleError:
+    part = _largest(problem, training=True)
+    jobs = ", ".join(one.name for one in wish.training)
+    return InfeasibleError(
+        f"training ({jobs}) does not fit beside serving before its deadline; {part:.0%} of its "
+        "device-hours do; offer more devices or move the deadline",
+        constraint="training", asked=1.0, nearest=part, unit="of the device-hours",
+    )  # fmt: skip
+
+
+def _too_few(wish: FleetWish, problem: FleetProblem) -> InfeasibleError:
+    part = _largest(problem, training=False)
     offered = ", ".join(
         f"{'any number of' if one.available is None else one.available} {one.kind} ({one.purchase})"
         for one in wish.offers
     )
     return InfeasibleError(
-        f"the offers ({offered}) carry at most {part:.0%} of the traffic inside the limits; offer "
-        "more devices or loosen a limit",
+        f"the offers ({offered}) hold at most {part:.0%} of the traffic before headroom for "
+        "queues; offer more devices or loosen a limit",
         constraint="availability", asked=1.0, nearest=part, unit="of the traffic",
     )  # fmt: skip
 
@@ -66,7 +97,7 @@ def _part(problem: FleetProblem, part: float, *, training: bool) -> FleetProblem
     return replace(problem, headroom=headroom)
 
 
-def tails_do_not_hold(wish: FleetWish, found: Found) -> InfeasibleError:
+def _broken_tail(wish: FleetWish, found: Found) -> InfeasibleError:
     """The limit that the last replay broke most, and what it attained."""
     broken = [
         (max(check.attained[number] for check in found.checks) / limit.micros, number)

@@ -6,9 +6,9 @@ from meted.domain.market import Offer, Purchase
 from meted.domain.units import NANOS_PER_SECOND, NanoUSD
 from meted.policy.fleet.alternatives import next_best, sensitivity, single_kinds
 from meted.policy.fleet.bound import least_loads
-from meted.policy.fleet.check import Checker, PeriodCheck, Replay
+from meted.policy.fleet.check import Checker, PeriodCheck
 from meted.policy.fleet.columns import columns, dollars_per_hour
-from meted.policy.fleet.infeasible import no_fleet, tails_do_not_hold
+from meted.policy.fleet.infeasible import no_fleet
 from meted.policy.fleet.milp import FleetProblem, Solution, solve_fleet
 from meted.policy.fleet.plan import (
     FleetPlan,
@@ -18,7 +18,6 @@ from meted.policy.fleet.plan import (
     ReplayVerdict,
     TrainingRow,
 )
-from meted.policy.fleet.replay import replay_requests
 from meted.policy.fleet.search import Found, cheapest_that_holds, served_load, serving_counts
 from meted.policy.fleet.traffic import Bucket
 from meted.policy.fleet.wish import FleetWish
@@ -26,20 +25,21 @@ from meted.policy.fleet.wish import FleetWish
 NANO = NANOS_PER_SECOND
 
 
-def plan_fleet(wish: FleetWish, *, replay: Replay = replay_requests) -> FleetPlan:
+def plan_fleet(wish: FleetWish) -> FleetPlan:
     """The cheapest fleet found that holds every limit in its replay.
 
     Raises InfeasibleError that names the wish in the way and the nearest value that can be had.
     """
     problem = problem_of(wish)
     checker = Checker(
-        columns=problem.columns, limits=wish.limits, sample=wish.traffic.sample, replay=replay
+        columns=problem.columns,
+        limits=wish.limits,
+        sample=wish.traffic.sample,
+        margin=wish.margin,
     )
     found = cheapest_that_holds(problem, checker)
-    if found is None:
-        raise no_fleet(wish, problem)
-    if not found.holds:
-        raise tails_do_not_hold(wish, found)
+    if found is None or not found.holds:
+        raise no_fleet(wish, problem, checker, found)
     return _told(wish, problem, found, checker)
 
 

@@ -6,7 +6,8 @@ from heapq import heapreplace
 
 from meted.domain.units import MICROS_PER_SECOND
 from meted.policy.fleet.columns import Column
-from meted.policy.fleet.traffic import Arrival, Bucket, bucket_of
+from meted.policy.fleet.traffic import Bucket, bucket_of
+from meted.predict.batching import Arrival
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from meted.domain.units import MICROS_PER_SECOND, SECONDS_PER_HOUR, Micros
+from meted.predict.batching import Arrival
 
 HOURS_PER_MONTH = 730.0
 """A twelfth of a year."""
@@ -20,16 +21,6 @@ SAMPLE = 6_000
 
 _LEVELS = 4
 _DAY = 24
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """One request of a sample: when it comes, and its lengths in tokens."""
-
-    at: Micros
-    prompt_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,9 @@ class SpotRule:
 class FleetWish:
     """kinds: by the name that offers use. budget: for a month, None for no limit.
     nano_usd_per_kwh: electricity of owned devices that are on; their own price is sunk and is paid
-    whether they run or not. replica_of: the replica that a setup makes, calibrated or not.
+    whether they run or not. margin: how much denser than the traffic the replayed traffic is: a
+    fleet at its edge passes one draw of arrivals and fails the next. replica_of: the replica that a
+    setup makes, calibrated or not.
     """
 
     architecture: Architecture
@@ -82,6 +84,7 @@ class FleetWish:
     budget: NanoUSD | None = None
     spot: SpotRule = field(default_factory=SpotRule)
     nano_usd_per_kwh: NanoUSD = NanoUSD(0)
+    margin: float = 0.05
     replica_of: Callable[[Setup], ReplicaModel] = predict_replica
 
     def __post_init__(self) -> None:

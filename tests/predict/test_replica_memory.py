@@ -118,7 +118,7 @@ def test_a_draft_takes_room_for_its_weights_and_its_cache() -> None:
 
 def test_a_large_step_takes_its_workspace_from_the_cache() -> None:
     small, large = (
-        replica_memory(setup("llama-2-7b", "a100-80gb", chunk_tokens=chunk, memory_share=1.0))
+        replica_memory(setup("llama-2-7b", "a100-80gb", chunk_tokens=chunk))
         for chunk in (512, 65_536)
     )
     assert small.room - large.room == pytest.approx(large.workspace - small.workspace)

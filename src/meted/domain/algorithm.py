@@ -67,7 +67,7 @@ class ServingAlgorithm:
     weights, kv: as which weights and the KV cache are kept. compute: precision of the arithmetic.
     chunk_tokens: most tokens that a step takes in (chunked prefill). max_batch: most requests at
     once. prefix_hit: share of prompt tokens found in the prefix cache. memory_share: part of the
-    device memory that weights and KV cache may fill.
+    device memory that weights, workspace and KV cache may fill.
     """
 
     weights: Precision = Precision.BF16

@@ -29,8 +29,9 @@ class ReplicaMemory:
 def replica_memory(setup: Setup) -> ReplicaMemory:
     """The memory of a replica.
 
-    Weights and KV cache may fill `memory_share` of a device, less where the workspace needs more
-    than the rest. Raises DoesNotFitError if the weights leave no room for one token's KV cache.
+    Weights, workspace and KV cache may fill `memory_share` of a device, which is what vLLM's
+    gpu_memory_utilization means. Raises DoesNotFitError if the weights leave no room for one
+    token's KV cache.
     """
     one, kind, algorithm = setup.architecture, setup.kind, setup.algorithm
     layout = algorithm.parallelism
@@ -42,14 +43,14 @@ def replica_memory(setup: Setup) -> ReplicaMemory:
         weights, everywhere = weights + drafted, everywhere + drafted_everywhere
         token += _token(draft, algorithm)
     workspace = _workspace(one, algorithm)
-    usable = min(kind.memory_bytes * algorithm.memory_share, kind.memory_bytes - workspace)
+    usable = kind.memory_bytes * algorithm.memory_share - workspace
     room = usable - weights
     if room < token:
         raise DoesNotFitError(
             f"{one.name} has {everywhere / 1e9:.1f} GB of {algorithm.weights} weights, "
             f"{weights / 1e9:.1f} GB on a device; {layout.devices} x {kind.name} have "
-            f"{kind.memory_bytes / 1e9:.1f} GB each, of which {max(0.0, usable) / 1e9:.1f} GB may "
-            "be used; take more devices or fewer bits"
+            f"{kind.memory_bytes / 1e9:.1f} GB each, of which {max(0.0, usable) / 1e9:.1f} GB are "
+            "left beside the workspace of a step; take more devices or fewer bits"
         )
     kv_tokens = int(layout.data * room / token) if token else algorithm.max_batch * one.positions
     return ReplicaMemory(

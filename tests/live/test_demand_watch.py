@@ -8,7 +8,7 @@ from meted.domain.allocation import Harvest
 from meted.domain.step import StepShare
 from meted.domain.units import DeviceNanos, RequestId, Tokens
 from meted.live.demand_watch import DemandWatch
-from meted.predict.step_time import DEVICE_PRIOR, StepCost, work_of
+from meted.predict.step_time import DEVICE_PRIOR, StepCost, scaled, work_of
 from meted.testing.builders import make_deployment
 
 DEVICE = StepCost(fixed=18_000, prefill=2_700, decode=4_300, context=9, attention=1.0)
@@ -55,3 +55,77 @@ def test_a_step_without_device_time_teaches_only_wall_time() -> None:
     for _ in range(16):
         watch.stepped(batch(random.Random(1)), 40_000)
     assert watch.device_cost == DEVICE_PRIOR
+
+
+ALONE = StepCost(fixed=14_000, prefill=290, decode=1_600, context=3)
+THREADS = 2
+
+
+def run(
+    watch: DemandWatch,
+    rng: random.Random,
+    steps: int,
+    *,
+    slower: float = 1.0,
+    busy: float = 0.98,
+    slower_device: float | None = None,
+) -> None:
+    """Steps of an engine on two threads that keeps them busy for a share of the wall time."""
+    for _ in range(steps):
+        shares = batch(rng)
+        alone = ALONE.micros(work_of(shares)) * rng.uniform(0.95, 1.05)
+        wall = alone * slower
+        device = THREADS * busy * (wall if slower_device is None else alone * slower_device)
+        watch.stepped(shares, round(wall), DeviceNanos(round(device * 1000)))
+
+
+def believing(factor: float = 1.0) -> DemandWatch:
+    watch = DemandWatch(make_deployment())
+    watch.believe(scaled(ALONE, factor), deviation=0.15, threads=THREADS)
+    return watch
+
+
+def test_a_prediction_is_believed_until_steps_come_and_never_after() -> None:
+    watch = believing()
+    assert watch.cost.fixed == pytest.approx(ALONE.fixed)
+    assert watch.device_cost.prefill == pytest.approx(THREADS * ALONE.prefill)
+    run(watch, random.Random(1), 64)
+    fitted = watch.cost
+    watch.believe(scaled(ALONE, 5), deviation=0.1, threads=THREADS)
+    assert watch.cost == fitted
+
+
+def test_the_slowdown_beside_training_is_explained_and_no_drift() -> None:
+    rng, watch = random.Random(2), believing()
+    run(watch, rng, 640)
+    watch.harvest = Harvest.IDLE
+    run(watch, rng, 2_000, slower=1.4)
+    watch.harvest = Harvest.NONE
+    run(watch, rng, 640)
+    assert watch.take_drifts() == []
+    predicted, measured, steps = watch.slowdowns()[Harvest.IDLE]
+    assert (predicted, steps) == (1.25, 2_000)
+    assert measured == pytest.approx(1.4, rel=0.05)
+
+
+def test_an_engine_that_became_slower_is_told_from_cores_that_others_take() -> None:
+    rng = random.Random(3)
+    engine, others = believing(), believing()
+    for watch in (engine, others):
+        run(watch, rng, 1_024)
+    run(engine, rng, 300, slower=1.3)
+    run(others, rng, 300, slower=1.6, slower_device=1.05)
+    (changed,), (shared,) = engine.take_drifts(), others.take_drifts()
+    assert not changed.shared
+    assert "has changed" in changed.sentence
+    assert shared.shared
+    assert "other processes" in shared.sentence
+    assert engine.take_drifts() == []
+
+
+def test_steps_that_shared_their_cores_tell_nothing_of_the_machine() -> None:
+    rng, watch = random.Random(4), believing()
+    run(watch, rng, 20)
+    run(watch, rng, 15, slower=1.8, slower_device=1.0)
+    assert len(watch.undisturbed) == 20
+    assert watch.disturbed == 15

@@ -64,7 +64,9 @@ def predicted(
         Setup(
             architecture=facts.architecture,
             kind=kind,
-            algorithm=_algorithm(kind, kept, kv, Parallelism(tensor=tensor, pipeline=pipeline)),
+            algorithm=usual_algorithm(
+                kind, kept, kv, Parallelism(tensor=tensor, pipeline=pipeline)
+            ),
         ),
         Calibrations(home.calibrations),
     )
@@ -76,8 +78,11 @@ def predicted(
     return setup, belief.origin, found
 
 
-def _algorithm(
-    kind: DeviceKind, weights: Precision | None, kv: str | None, layout: Parallelism
+def usual_algorithm(
+    kind: DeviceKind,
+    weights: Precision | None,
+    kv: str | None = None,
+    layout: Parallelism = Parallelism(),
 ) -> ServingAlgorithm:
     """The usual way to run such weights: the engine's own on cores; on accelerators fp8 computes as
     fp8 where it can, and other quantised weights are unpacked to 16 bits (W8A16, W4A16)."""

@@ -60,9 +60,9 @@ class Batcher:
     served, until the chunk or the memory is full; the last to come gives way when memory runs out
     and is computed anew.
 
-    The time of steps in which nothing but decoding happens is summed at once by Simpson's rule. `ahead` schedules each step while the one
-    before it runs, as engines with asynchronous scheduling do: what comes or ends during a step is
-    seen one step later.
+    The time of steps in which nothing but decoding happens is summed at once by Simpson's rule.
+    `ahead` schedules each step while the one before it runs, as engines with asynchronous
+    scheduling do: what comes or ends during a step is seen one step later.
     """
 
     replica: ReplicaModel

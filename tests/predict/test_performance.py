@@ -39,6 +39,13 @@ def test_chunks_compute_every_prompt_token_once_and_attend_to_all_before(
     assert all(step.prefill_tokens + step.decode_tokens <= chunk + requests for step in steps)
 
 
+def test_who_has_its_first_token_generates_beside_the_prompts_of_the_others() -> None:
+    steps = prefill_steps(Batch(requests=2, prompt=4, output=3), 4)
+    assert [step.prefill_tokens for step in steps] == [4, 3, 1]
+    assert [step.decode_tokens for step in steps] == [1, 1, 2]
+    assert [step.context_tokens for step in steps] == [0, 5, 6]
+
+
 def test_more_at_once_is_more_throughput_and_cheaper_but_slower_for_each() -> None:
     one = setup("llama-3.1-8b")
     few, many = (

@@ -121,6 +121,10 @@ def test_an_engine_that_became_slower_is_told_from_cores_that_others_take() -> N
     assert shared.shared
     assert "other processes" in shared.sentence
     assert engine.take_drifts() == []
+    # What is calibrated with from now on was measured since, but for the block in which it began.
+    alone = [micros / ALONE.micros(work) for work, micros in engine.undisturbed]
+    assert len(alone) < 400
+    assert sorted(alone)[len(alone) // 4] > 1.2
 
 
 def test_steps_that_shared_their_cores_tell_nothing_of_the_machine() -> None:

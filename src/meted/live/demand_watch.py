@@ -198,6 +198,8 @@ class DemandWatch:
         device = float(np.median(np.exp(self._device.fitted().residuals(rows)))) if len(rows) else 1
         moved, device_moved = math.log(drift.factor), math.log(device)
         shared = moved > 0 and device_moved < moved / 2
+        while len(self._undisturbed) > drift.steps:
+            self._undisturbed.popleft()
         self._drifts.append(DriftSeen(drift=drift, device_factor=device, shared=shared))
 
     def _watch_slowdown(self, work: StepWork, duration_us: int) -> None:

@@ -78,6 +78,7 @@ class Predicting:
         self._probed = ProbedDevices(folder / "devices")
         self._kept = Calibrations(folder)
         self._threads: dict[DeploymentName, int] = {}
+        self._watches: dict[DeploymentName, DemandWatch] = {}
         self._beliefs: dict[DeploymentName, Belief] = {}
         self._drifts: dict[DeploymentName, tuple[Micros, DriftSeen]] = {}
         self._calibrated: dict[DeploymentName, int] = {}
@@ -86,9 +87,17 @@ class Predicting:
 
     def replica_starts(self, served: ServedDeployment, *, threads: int, engine: str) -> None:
         """Believe something of its steps before the first one."""
+        if served.watch not in self._watches.values():
+            # A deployment of this name may have been another one.
+            self._forget(served.deployment.name)
+            self._watches[served.deployment.name] = served.watch
         if engine == BUILT_IN_ENGINE:
             self._threads[served.deployment.name] = threads
             self._believe(served)
+
+    def _forget(self, name: DeploymentName) -> None:
+        for known in (self._threads, self._beliefs, self._drifts, self._calibrated):
+            known.pop(name, None)
 
     def _believe(self, served: ServedDeployment) -> None:
         deployment = served.deployment

@@ -255,6 +255,7 @@ def wish_of(
         offers=OFFERS,
         kinds={one.name: kind_of(one) for one in GPUS},
         replica_of=replica_of,
+        replayed_requests=SAMPLE,
     )
 
 
@@ -365,7 +366,9 @@ def verdict(
     wish: FleetWish, problem: FleetProblem, counts: tuple[int, ...], sample: tuple[Arrival, ...]
 ) -> tuple[int, int]:
     """99th percentiles of TTFT and TPOT in micros."""
-    checker = Checker(columns=problem.columns, limits=wish.limits, sample=sample)
+    checker = Checker(
+        columns=problem.columns, limits=wish.limits, sample=sample, requests=len(sample)
+    )
     found = checker.check(problem.periods[0], counts)
     return found.attained[0], found.attained[1]
 

@@ -75,6 +75,7 @@ def wish(
         budget=None if budget is None else NanoUSD(round(budget * 1e9)),
         training=training,
         spot=SpotRule(spare=spare),
+        replayed_requests=1500,
     )
 
 
@@ -121,6 +122,7 @@ def test_a_fleet_with_fewer_replicas_does_not_hold(plan: FleetPlan) -> None:
         limits=asked.limits,
         sample=asked.traffic.sample,
         margin=asked.margin,
+        requests=asked.replayed_requests,
     )
     counts = counts_of(problem, plan)
     for place, count in enumerate(counts):
@@ -156,6 +158,7 @@ def test_without_the_spot_spare_the_limits_still_hold() -> None:
         limits=asked.limits,
         sample=asked.traffic.sample,
         margin=asked.margin,
+        requests=asked.replayed_requests,
     )
     assert all(checker.check(problem.periods[0], left).holds)
 

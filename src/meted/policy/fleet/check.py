@@ -16,12 +16,11 @@ from meted.predict.replay import Latencies, latencies, replay
 from meted.predict.replica import ReplicaModel
 
 SPAN = 300
-MOST = 50_000
 EACH = 40
-"""A replay lasts this many seconds of traffic at least and brings each replica this many requests,
-but no more than MOST in all; a shorter sample is repeated."""
+"""A replay lasts this many seconds of traffic at least and brings each replica this many requests;
+a shorter sample is repeated."""
 
-FIRST = 4_000
+FIRST = 2_500
 HOPELESS = 3.0
 """A fleet that breaks a limit this many times as often as it may in its first requests is not
 replayed to the end."""
@@ -65,13 +64,14 @@ class PeriodCheck:
 @dataclass(slots=True)
 class Checker:
     """Replays fleets of one wish; a fleet that was seen before is not replayed again. margin: how
-    much denser than the period's traffic the replayed one is."""
+    much denser than the period's traffic the replayed one is. requests: in each replay at least."""
 
     columns: tuple[Column, ...]
     limits: tuple[LatencyLimit, ...]
     sample: tuple[Arrival, ...]
     replay: Replay = replay_requests
     margin: float = 0.0
+    requests: int = 8_000
     tried: int = 0
     _seen: dict[tuple[Period, tuple[int, ...]], PeriodCheck] = field(
         default_factory=dict[tuple[Period, tuple[int, ...]], PeriodCheck]
@@ -117,8 +117,8 @@ class Checker:
 
     def _arrivals(self, period: Period, replicas: int) -> tuple[Arrival, ...]:
         rate = period.arrivals_per_second * (1 + self.margin)
-        count = min(MOST, max(len(self.sample), round(SPAN * rate), EACH * replicas))
-        return stretched(lengthened(self.sample, count), rate)
+        count = max(self.requests, round(SPAN * rate), EACH * replicas)
+        return stretched(lengthened(self.sample, count)[:count], rate)
 
 
 def _of(felt: Latencies, metric: Metric) -> NDArray[np.float64]:

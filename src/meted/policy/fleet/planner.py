@@ -36,6 +36,7 @@ def plan_fleet(wish: FleetWish) -> FleetPlan:
         limits=wish.limits,
         sample=wish.traffic.sample,
         margin=wish.margin,
+        requests=wish.replayed_requests,
     )
     found = cheapest_that_holds(problem, checker)
     if found is None or not found.holds:

@@ -15,7 +15,7 @@ classes that need different things of a device go better together than alone."""
 
 TIGHTEN = 0.94
 ROUNDS = 60
-MOVES = 24
+MOVES = 16
 
 Counts = tuple[tuple[int, ...], ...]
 """Replicas by column and period."""

@@ -130,9 +130,9 @@ def traffic_from_arrivals(
 ) -> Traffic:
     """Traffic of a trace that starts at midnight, or lasts less than a day and stands for all.
 
-    A trace of a day or more is cut into at most four levels of load by hour of the day.
-    arrivals_per_second: mean rate to scale it to, None for its own. output_limits: none by
-    default, because a router does not know a request's output when it comes.
+    A trace of a day or more is cut into at most four levels of load by hour of the day, and its
+    busiest hours are the sample. arrivals_per_second: mean rate to scale it to, None for its own.
+    output_limits: none by default, because a router does not know a request's output when it comes.
     Raises ValueError without two arrivals at different moments.
     """
     ordered = sorted(arrivals, key=lambda one: one.at)
@@ -171,11 +171,25 @@ def traffic_from_arrivals(
                 ),
             )
         )
-    return Traffic(periods=tuple(periods), sample=stretched(ordered, own * factor))
+    sample = ordered
+    if days >= 1:
+        busiest = max(periods, key=lambda one: one.arrivals_per_second)
+        sample = _only(ordered, hours[busiest.name])
+    rate = max(one.arrivals_per_second for one in periods)
+    return Traffic(periods=tuple(periods), sample=stretched(sample, rate))
 
 
 def _hour(one: Arrival) -> int:
     return one.at // (SECONDS_PER_HOUR * MICROS_PER_SECOND) % _DAY
+
+
+def _only(arrivals: Sequence[Arrival], hours: Sequence[int]) -> list[Arrival]:
+    """The arrivals in these hours of the day, one hour after the other without the time between:
+    otherwise night and day would be replayed as one long burst."""
+    hour = SECONDS_PER_HOUR * MICROS_PER_SECOND
+    kept = [one for one in arrivals if _hour(one) in hours]
+    order = {which: turn for turn, which in enumerate(sorted({one.at // hour for one in kept}))}
+    return [replace(one, at=Micros(order[one.at // hour] * hour + one.at % hour)) for one in kept]
 
 
 def _limit(tokens: int, limits: Sequence[int]) -> int:

@@ -70,8 +70,8 @@ class FleetWish:
     """kinds: by the name that offers use. budget: for a month, None for no limit.
     nano_usd_per_kwh: electricity of owned devices that are on; their own price is sunk and is paid
     whether they run or not. margin: how much denser than the traffic the replayed traffic is: a
-    fleet at its edge passes one draw of arrivals and fails the next. replica_of: the replica that a
-    setup makes, calibrated or not.
+    fleet at its edge passes one draw of arrivals and fails the next. replayed_requests: in each
+    period's replay at least. replica_of: the replica that a setup makes, calibrated or not.
     """
 
     architecture: Architecture
@@ -85,6 +85,7 @@ class FleetWish:
     spot: SpotRule = field(default_factory=SpotRule)
     nano_usd_per_kwh: NanoUSD = NanoUSD(0)
     margin: float = 0.05
+    replayed_requests: int = 8_000
     replica_of: Callable[[Setup], ReplicaModel] = predict_replica
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ from corun import corpus, spec
 from load import Shape as Words
 from load import open_loop
 from meted.domain.device_kind import DeviceKind
-from meted.live.calibrating import BUSY, StepProbe, busy_share, phases, points_of, shape_works
+from meted.live.calibrating import StepProbe, busy_share, phases, points_of, shape_works
 from meted.live.calibrations import engine_version, served_setup
 from meted.live.checkpoints import CheckpointRegistry
 from meted.live.device_probe import device_kind, probe
@@ -170,11 +170,7 @@ def measure(group: Group, *, until: float) -> list[Measured]:
         engine.time(Shape(batch=2, prompt=64, output=16))
         found: list[Measured] = []
         for shape in group.shapes:
-            if time.perf_counter() < until:
-                times, disturbed = engine.time_quietly(shape)
-            else:
-                times = engine.time(shape)
-                disturbed = busy_share(times, group.threads) < BUSY
+            times, disturbed = engine.time_quietly(shape, until=until)
             found.append(Measured(group=group, times=times, disturbed=disturbed))
     return found
 
@@ -510,7 +506,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     kinds = {threads: device_kind(group) for threads, group in cores.items()}
     wanted = groups(quick=quick, kinds=kinds)
     result["engine"] = engine_version(wanted[0].setup.algorithm.weights)
-    until = time.perf_counter() + (60 if quick else PATIENCE_S)
+    until = time.monotonic() + (60 if quick else PATIENCE_S)
     found = [measure(group, until=until) for group in wanted]
     result["configurations"] = sum(map(len, found))
     result["alone"], calibration = alone(found)

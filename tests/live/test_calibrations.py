@@ -5,11 +5,11 @@ from pathlib import Path
 
 from meted.domain.catalogue import lookup_architecture
 from meted.domain.device_kind import Precision
-from meted.live.calibrations import Calibrations, believe, engine_version
+from meted.live.calibrations import Calibrations, believe
 from meted.live.device_probe import CoreGroup, device_kind
 from meted.live.predicted import usual_algorithm
 from meted.predict.batch import Batch
-from meted.predict.calibration import CalibrationKey, MeasuredStep, calibrate
+from meted.predict.calibration import MeasuredStep, calibrate
 from meted.predict.cores import CORES_PRIOR
 from meted.predict.setup import Setup
 
@@ -40,10 +40,6 @@ MEASURED = calibrate(
 )
 
 
-def key_of(engine: str) -> CalibrationKey:
-    return CalibrationKey(family=SETUP.architecture.family, kind=KIND.name, engine=engine)
-
-
 def test_before_anything_is_kept_the_roofline_is_believed(tmp_path: Path) -> None:
     belief = believe(SETUP, Calibrations(tmp_path))
     assert "roofline" in belief.origin
@@ -52,7 +48,7 @@ def test_before_anything_is_kept_the_roofline_is_believed(tmp_path: Path) -> Non
 
 def test_this_engines_own_calibration_is_believed_most(tmp_path: Path) -> None:
     kept = Calibrations(tmp_path)
-    kept.save(key_of(engine_version(Precision.INT8)), MEASURED)
+    kept.save(SETUP, MEASURED)
     belief = believe(SETUP, Calibrations(tmp_path))
     assert "widened" not in belief.origin
     assert belief.before.points == 4
@@ -64,9 +60,9 @@ def test_another_version_is_believed_with_more_doubt_and_other_weights_not_at_al
     tmp_path: Path,
 ) -> None:
     own, other, strange = (Calibrations(tmp_path / name) for name in ("own", "other", "strange"))
-    own.save(key_of(engine_version(Precision.INT8)), MEASURED)
-    other.save(key_of("openvino-genai-1999.1/int8"), MEASURED)
-    strange.save(key_of("openvino-genai-1999.1/int4"), MEASURED)
+    own.save(SETUP, MEASURED)
+    other.save(SETUP, MEASURED, engine="openvino-genai-1999.1/int8")
+    strange.save(SETUP, MEASURED, engine="openvino-genai-1999.1/int4")
     mine, theirs = believe(SETUP, own), believe(SETUP, other)
     assert "1999.1" in theirs.origin
     spreads = [one.before.predict(SETUP, STEP).spread for one in (mine, theirs)]
@@ -76,9 +72,24 @@ def test_another_version_is_believed_with_more_doubt_and_other_weights_not_at_al
 
 def test_another_kind_of_device_has_a_calibration_of_its_own(tmp_path: Path) -> None:
     kept = Calibrations(tmp_path)
-    kept.save(key_of(engine_version(Precision.INT8)), MEASURED)
+    kept.save(SETUP, MEASURED)
     elsewhere = replace(SETUP, kind=device_kind(CoreGroup(**{**_fields(), "threads": 1})))
     assert "roofline" in believe(elsewhere, kept).origin
+
+
+def test_cores_that_were_measured_faster_the_second_time_are_predicted_as_before(
+    tmp_path: Path,
+) -> None:
+    kept = Calibrations(tmp_path)
+    kept.save(SETUP, MEASURED)
+    twice = device_kind(
+        CoreGroup(**{**_fields(), "flops": {Precision.INT8: 2.4e12}, "bandwidth": 6e10})
+    )
+    found = kept.find(replace(SETUP, kind=twice))
+    assert found is not None
+    expected = MEASURED.predict(SETUP, STEP).expected
+    again = found.predict(replace(SETUP, kind=twice), STEP).expected
+    assert abs(again / expected - 1) < 1e-6
 
 
 def _fields() -> dict[str, object]:
@@ -87,10 +98,9 @@ def _fields() -> dict[str, object]:
 
 def test_a_file_that_this_version_cannot_read_is_as_none(tmp_path: Path) -> None:
     kept = Calibrations(tmp_path)
-    key = key_of(engine_version(Precision.INT8))
-    kept.save(key, MEASURED)
+    kept.save(SETUP, MEASURED)
     (path,) = tmp_path.iterdir()
     path.write_text(path.read_text().replace('"compute"', '"computing"'))
-    assert kept.find(key) is None
+    assert kept.find(SETUP) is None
     path.write_text("{")
-    assert kept.find(key) is None
+    assert kept.find(SETUP) is None

@@ -1,5 +1,6 @@
 """A few batches on the real engine, chosen to tell most, and the calibration that they make."""
 
+import math
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,8 @@ BUSY = 0.9
 busy process on its two cores it was 0.5 to 0.87 (2 AMX cores, OpenVINO 2026.4, 2026-11-26)."""
 TRIES = 3
 PATIENCE_S = 5.0
+LATEST_REPEAT_S = 60.0
+"""A probe begins no repeat after this, to end within two minutes."""
 
 
 class ProbeError(RuntimeError):
@@ -68,12 +71,12 @@ class StepProbe:
             raise ProbeError(f"the engine ended: {said[-1] if said else 'it said nothing'}")
         return msgspec.json.decode(line, type=ShapeTimes)
 
-    def time_quietly(self, shape: Shape) -> tuple[ShapeTimes, bool]:
+    def time_quietly(self, shape: Shape, *, until: float = math.inf) -> tuple[ShapeTimes, bool]:
         """Run a shape, again after a pause while others take its cores; and whether they did to
-        the last."""
+        the last. until: on the monotonic clock, no repeat begins after it."""
         times = self.time(shape)
         for _ in range(TRIES - 1):
-            if busy_share(times, self.threads) >= BUSY:
+            if busy_share(times, self.threads) >= BUSY or time.monotonic() > until:
                 break
             time.sleep(PATIENCE_S)
             times = self.time(shape)
@@ -168,7 +171,11 @@ class Probed:
 def calibrate_here(
     belief: Belief, folder: Path, *, threads: int, say: Callable[[str], None], count: int = POINTS
 ) -> Probed:
-    """Measure the shapes that tell most about all the candidates, and fit to them."""
+    """Measure the shapes that tell most about all the candidates, and fit to those that nobody
+    disturbed.
+
+    Raises ProbeError if all were disturbed.
+    """
     began = time.monotonic()
     setup = belief.setup
     shapes = affordable(belief.before, setup)
@@ -180,15 +187,22 @@ def calibrate_here(
         probe.time(Shape(batch=1, prompt=16, output=4))
         for number, index in enumerate(chosen, 1):
             shape = shapes[index]
-            times, noisy = probe.time_quietly(shape)
+            times, noisy = probe.time_quietly(shape, until=began + LATEST_REPEAT_S)
             disturbed += noisy
             measured.append(times)
-            points += points_of(setup, times)
+            if not noisy:
+                points += points_of(setup, times)
             say(
                 f"{number} of {count}: {shape.batch} x {times.prompt_tokens} tokens"
                 f"{', disturbed by other processes' if noisy else ''}"
             )
-    calibration = replace(calibrate(points, belief.prior), points=belief.before.points + count)
+    if not points:
+        raise ProbeError(
+            "other processes took the cores during every measurement, so nothing was learnt and "
+            "the old calibration stays; repeat this on a quiet machine"
+        )
+    known = belief.before.points + count - disturbed
+    calibration = replace(calibrate(points, belief.prior), points=known)
     return Probed(
         calibration=calibration,
         shapes=tuple(measured),

@@ -16,7 +16,7 @@ from meted.live.checkpoints import Checkpoint
 from meted.live.facts import facts_of_checkpoint
 from meted.predict.calibration import Calibration, CalibrationKey, FactorPrior, calibrate
 from meted.predict.cores import CORE_PREFIX, prior_for
-from meted.predict.setup import Setup
+from meted.predict.setup import Setup, peak
 
 ENGINE_PACKAGE = "openvino-genai"
 CHUNK_TOKENS = 256
@@ -28,11 +28,14 @@ SAME_VERSION = 0.03
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A calibration as it lies in a file."""
+    """A calibration as it lies in a file. peak, bandwidth: of the device, as its factors mean
+    them: measured anew, the same cores may come out faster."""
 
     family: str
     kind: str
     engine: str
+    peak: float
+    bandwidth: float
     calibration: dict[str, Any]
 
 
@@ -55,31 +58,40 @@ class Calibrations:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, key: CalibrationKey) -> Calibration | None:
-        """What was kept under exactly this key; None if nothing that this version can read."""
-        return self._read(self._path(key))
+    def find(self, setup: Setup) -> Calibration | None:
+        """What was kept for exactly this family, kind, engine version and precision; None if there
+        is nothing that this version can read."""
+        return self._read(self._path(key_of(setup)), setup)
 
-    def find_other_version(self, key: CalibrationKey) -> tuple[str, Calibration] | None:
+    def find_other_version(self, setup: Setup) -> tuple[str, Calibration] | None:
         """The latest calibration of another engine version for the same family, kind and weights,
         and that engine."""
+        key = key_of(setup)
         weights = key.engine.rpartition("/")[2]
         found: list[tuple[float, str, Calibration]] = []
         for path in self._folder.glob("*.json"):
             kept = self._decode(path)
             if kept is None or (kept.family, kept.kind) != (key.family, key.kind):
                 continue
-            calibration = self._read(path)
+            calibration = self._read(path, setup)
             same_weights = kept.engine.rpartition("/")[2] == weights
             if calibration is not None and same_weights and kept.engine != key.engine:
                 found.append((path.stat().st_mtime, kept.engine, calibration))
         return max(found, key=lambda one: one[0])[1:] if found else None
 
-    def save(self, key: CalibrationKey, calibration: Calibration) -> None:
-        """Keep it, whole or not at all."""
+    def save(self, setup: Setup, calibration: Calibration, *, engine: str | None = None) -> None:
+        """Keep it, whole or not at all. engine: another version than the one that is installed."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = key_of(setup)
+        key = replace(key, engine=engine or key.engine)
         path = self._path(key)
         draft = path.with_suffix(f".{os.getpid()}")
-        kept = _Kept(**asdict(key), calibration=calibration.to_dict())
+        kept = _Kept(
+            **asdict(key),
+            peak=peak(setup.kind, setup.algorithm.compute),
+            bandwidth=setup.kind.bandwidth,
+            calibration=calibration.to_dict(),
+        )
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1))
         draft.replace(path)
 
@@ -93,13 +105,33 @@ class Calibrations:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def _read(self, path: Path) -> Calibration | None:
+    def _read(self, path: Path, setup: Setup) -> Calibration | None:
         kept = self._decode(path)
         try:
-            return None if kept is None else Calibration.from_dict(kept.calibration)
+            found = None if kept is None else Calibration.from_dict(kept.calibration)
         except (KeyError, TypeError, ValueError):
             # Another version of Meted wrote it, with other factors.
             return None
+        if kept is None or found is None:
+            return None
+        faster = kept.peak / peak(setup.kind, setup.algorithm.compute)
+        wider = kept.bandwidth / setup.kind.bandwidth
+        factors = replace(
+            found.factors,
+            compute=found.factors.compute * faster,
+            memory=found.factors.memory * wider,
+            cache=found.factors.cache * wider,
+        )
+        return replace(found, factors=factors)
+
+
+def key_of(setup: Setup) -> CalibrationKey:
+    """What a calibration of this setup is kept under."""
+    return CalibrationKey(
+        family=setup.architecture.family,
+        kind=setup.kind.name,
+        engine=engine_version(setup.algorithm.weights),
+    )
 
 
 def engine_version(weights: Precision) -> str:
@@ -134,16 +166,12 @@ def served_setup(checkpoint: Checkpoint, kind: DeviceKind, *, max_batch: int) ->
 def believe(setup: Setup, kept: Calibrations) -> Belief:
     """What is known before the first step: this engine's calibration, that of another version with
     more doubt, or only what holds of any engine on such devices."""
-    key = CalibrationKey(
-        family=setup.architecture.family,
-        kind=setup.kind.name,
-        engine=engine_version(setup.algorithm.weights),
-    )
-    own = kept.find(key)
+    key = key_of(setup)
+    own = kept.find(setup)
     if own is not None:
         prior = own.as_prior(device=SAME_VERSION, host=SAME_VERSION)
         origin = f"calibration of {key.engine}, {own.points} points"
-    elif (other := kept.find_other_version(key)) is not None:
+    elif (other := kept.find_other_version(setup)) is not None:
         prior = other[1].as_prior(device=NEW_VERSION, host=NEW_VERSION)
         origin = f"calibration of {other[0]}, widened for another version"
     else:

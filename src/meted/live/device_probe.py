@@ -37,6 +37,9 @@ ROWS, WIDTH = 256, 2048
 AGREE = 1.25
 """Repeats agree if the median takes at most this many times the fastest: on two idle x86 cores it
 is 1.01 to 1.10, beside one busy process 1.3 and more (2 AVX-512 cores, 2026-11-26)."""
+BUSY = 0.85
+"""Share of the wall time for which undisturbed threads have a core: 0.95 and more here, down to 0.5
+beside one busy process."""
 TIMEOUT_S = 20.0
 WATTS_PER_CORE = 6.0
 """A server core under load, about: 350 W over 56 to 64 cores of current Xeon and EPYC (vendors'
@@ -159,10 +162,10 @@ def probe(threads: int) -> CoreGroup:
     for precision in (Precision.FP32, Precision.BF16, Precision.INT8):
         run = _matmul(precision, threads)
         if run is not None:
-            seconds, agreed = _fastest(run)
+            seconds, agreed = _fastest(run, threads)
             steady.append(agreed)
             flops[precision] = 2 * ROWS * WIDTH * WIDTH / seconds
-    seconds, agreed = _fastest(_copy(threads))
+    seconds, agreed = _fastest(_copy(threads), threads)
     return CoreGroup(
         cpu=cpu_model(),
         threads=threads,
@@ -174,17 +177,21 @@ def probe(threads: int) -> CoreGroup:
     )
 
 
-def _fastest(run: Callable[[], None]) -> tuple[float, bool]:
-    """Seconds of the fastest of several repeats, and whether the others agree with it."""
+def _fastest(run: Callable[[], None], threads: int) -> tuple[float, bool]:
+    """Seconds of the fastest of several repeats; and whether the others agree with it, and the
+    threads had their cores all the time."""
     run()
     times: list[float] = []
+    cpu_began, began_all = time.process_time(), time.perf_counter()
     for _ in range(REPEATS):
         count, began = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - began) < REPEAT_SECONDS:
             run()
             count += 1
         times.append(elapsed / count)
-    return min(times), statistics.median(times) <= AGREE * min(times)
+    used = time.process_time() - cpu_began
+    busy = used / (threads * (time.perf_counter() - began_all))
+    return min(times), busy >= BUSY and statistics.median(times) <= AGREE * min(times)
 
 
 def _matmul(precision: Precision, threads: int) -> Callable[[], None] | None:

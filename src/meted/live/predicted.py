@@ -122,7 +122,7 @@ def probe_here(
     kept = Calibrations(home.calibrations)
     belief = believe(served_setup(checkpoint, kind, max_batch=16), kept)
     done = calibrate_here(belief, checkpoint.folder, threads=count, say=say)
-    kept.save(belief.key, done.calibration)
+    kept.save(belief.setup, done.calibration)
     return {
         "checkpoint": checkpoint.name,
         "device": kind.title,

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 QUIET_S = 2.0
 """The cores are measured only after so long without a request or a training job."""
 PROBE_TRIES = 5
+PROBE_PAUSE_S = 60.0
 RECALIBRATE_S = 30.0
 FEWEST_STEPS = 32
 CALIBRATED_STEPS = 128
@@ -83,6 +84,7 @@ class Predicting:
         self._drifts: dict[DeploymentName, tuple[Micros, DriftSeen]] = {}
         self._calibrated: dict[DeploymentName, int] = {}
         self._tries = 0
+        self._next_probe = clock.now()
         self._busy = clock.now()
 
     def replica_starts(self, served: ServedDeployment, *, threads: int, engine: str) -> None:
@@ -145,14 +147,20 @@ class Predicting:
             self._beliefs[name] = replace(belief, prior=wider)
 
     async def _measure_unknown(self) -> None:
-        unknown = {one for one in self._threads.values() if self._probed.known(one) is None}
-        if not unknown or self._tries >= PROBE_TRIES:
+        doubtful = {one for one in self._threads.values() if self._doubtful(one)}
+        if not doubtful or self._tries >= PROBE_TRIES or self._clock.now() < self._next_probe:
             return
         self._tries += 1
-        if await self._measure(min(unknown)) is not None:
+        if await self._measure(min(doubtful)) is not None:
             for served in self._served():
                 if served.deployment.name in self._threads:
                     self._believe(served)
+        self._next_probe = Micros(self._clock.now() + round(PROBE_PAUSE_S * MICROS_PER_SECOND))
+
+    def _doubtful(self, threads: int) -> bool:
+        """Never measured, or while others used the cores."""
+        known = self._probed.known(threads)
+        return known is None or known.contended
 
     async def _measure(self, threads: int) -> CoreGroup | None:
         """Measure a group of cores in a child that gives way at once when a request comes."""
@@ -212,7 +220,7 @@ class Predicting:
             now = await asyncio.to_thread(_calibrated, belief.setup, steps, belief.prior)
             now = replace(now, points=max(now.points, belief.before.points))
             self._beliefs[name] = replace(self._beliefs[name], now=now)
-            await asyncio.to_thread(self._kept.save, belief.key, now)
+            await asyncio.to_thread(self._kept.save, belief.setup, now)
 
     async def view(self) -> list[dict[str, Any]]:
         """A JSON-ready row for each deployment of the house's own engine: predicted, measured."""

@@ -24,7 +24,7 @@ KV_TOKENS = 40_000
 
 def arrivals() -> list[Arrival]:
     draw = np.random.default_rng(5)
-    moments = np.cumsum(draw.exponential(400_000, 80)).astype(int)
+    moments = np.cumsum(draw.exponential(800_000, 80)).astype(int)
     return [
         Arrival(Micros(int(at)), int(draw.integers(50, 1_500)), int(draw.integers(20, 300)))
         for at in moments
@@ -48,7 +48,7 @@ def test_a_slower_machine_is_found_from_its_first_requests() -> None:
     for name in ("ttft", "tpot"):
         rest = getattr(real, name)[30:].mean()
         assert abs(getattr(guess, name)[30:].mean() / rest - 1) > 0.2
-        assert getattr(found, name)[30:].mean() == pytest.approx(rest, rel=0.04)
+        assert getattr(found, name)[30:].mean() == pytest.approx(rest, rel=0.05)
 
 
 def test_more_requests_leave_less_doubt() -> None:

@@ -98,6 +98,12 @@ class Batcher:
         return len(self._batch)
 
     @property
+    def kv_used(self) -> float:
+        """Share of the KV cache's blocks that are taken."""
+        whole = max(1, self.replica.kv_tokens // BLOCK_TOKENS)
+        return 1.0 - (self._free + self._freeing) / whole
+
+    @property
     def idle(self) -> bool:
         return not self._batch and not self._waiting
 

@@ -18,7 +18,12 @@ def live(house: RealHouse) -> dict:
 
 
 def test_a_calibrated_house_knows_its_steps_before_they_come(own_house: RealHouse) -> None:
-    probed = json.loads(own_house.meted("predict", "--probe", MODEL, "--json"))
+    try:
+        probed = json.loads(own_house.meted("predict", "--probe", MODEL, "--json"))
+    except RuntimeError as error:
+        if "on a quiet machine" not in str(error):
+            raise
+        pytest.skip("other processes take this machine's cores, so it cannot be calibrated now")
     assert probed["points"] == 6
     assert probed["seconds"] < 120
     own_house.start()

@@ -12,7 +12,7 @@ from meted.domain.units import NANOS_PER_SECOND, NanoUSD
 from meted.policy.fleet.columns import CHUNK, Column
 from meted.policy.fleet.milp import FleetProblem, Solution, solve_fleet
 from meted.policy.fleet.plan import Alternative, SensitivityRow
-from meted.policy.fleet.search import Found
+from meted.policy.fleet.search import ROUGH, Found
 
 NANO = NANOS_PER_SECOND
 MOST = 6
@@ -48,7 +48,7 @@ def solved(problem: FleetProblem) -> Solution | None:
     for bucket in range(len(problem.periods[0].buckets)):
         if not any(column.rates[bucket] for column in problem.columns):
             return None
-    solution = solve_fleet(problem)
+    solution = solve_fleet(problem, relative_gap=ROUGH)
     return solution if solution.feasible else None
 
 

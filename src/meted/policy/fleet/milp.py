@@ -81,14 +81,15 @@ class _Names:
     rented: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
 
 
-def solve_fleet(problem: FleetProblem) -> Solution:
+def solve_fleet(problem: FleetProblem, *, relative_gap: float = 1e-5) -> Solution:
     """The cheapest fleet by the capacity model.
 
     Minimises dollars a month over replicas n (whole), nodes m (whole), shares x (continuous) and
     training hours: every class is served whole; a column's load is at most its replicas less the
     spot spare; replicas stand on nodes that are paid for; owned devices cost electricity while
     used; reserved nodes are paid for in all periods; a training job takes the hours that serving
-    leaves over, or rents its own before its deadline.
+    leaves over, or rents its own before its deadline. relative_gap: within which the solver may
+    stop.
     """
     program, names = Program(), _Names()
     _serve(problem, program, names)
@@ -96,7 +97,7 @@ def solve_fleet(problem: FleetProblem) -> Solution:
     _train(problem, program, names)
     if problem.budget is not None:
         program.limit_cost(problem.budget)
-    return _read(problem, program.solve(), names)
+    return _read(problem, program.solve(relative_gap=relative_gap), names)
 
 
 def _serve(problem: FleetProblem, program: Program, names: _Names) -> None:

@@ -18,7 +18,7 @@ from meted.policy.fleet.plan import (
     ReplayVerdict,
     TrainingRow,
 )
-from meted.policy.fleet.search import Found, cheapest_that_holds, served_load, serving_counts
+from meted.policy.fleet.search import ROUGH, Found, cheapest_that_holds, served_load, serving_counts
 from meted.policy.fleet.traffic import Bucket
 from meted.policy.fleet.wish import FleetWish
 
@@ -75,7 +75,7 @@ def _told(wish: FleetWish, problem: FleetProblem, found: Found, checker: Checker
     solution = found.solution
     same = replace(problem, headroom=found.headroom)
     least = least_loads(problem)
-    bound = solve_fleet(least).bound
+    bound = solve_fleet(least, relative_gap=ROUGH).bound
     floor = solve_fleet(replace(least, whole=False)).dollars
     training = _training_rows(wish, problem, solution)
     serving = solution.dollars - sum(one.nano_usd for one in training) / NANO

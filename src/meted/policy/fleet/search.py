@@ -14,6 +14,11 @@ OPTIMISM = 1.15
 classes that need different things of a device go better together than alone."""
 
 TIGHTEN = 0.94
+"""Per doubling of how often a column breaks a limit; at most five times at once."""
+
+ROUGH = 3e-3
+"""The solver's gap on the way: its fleet is replayed and exchanged anyway."""
+
 ROUNDS = 60
 MOVES = 16
 
@@ -58,7 +63,7 @@ def _climb(problem: FleetProblem, checker: Checker) -> Found | None:
     found: Found | None = None
     for _ in range(ROUNDS):
         tried = replace(problem, headroom=tuple(tuple(row) for row in headroom))
-        solution = solve_fleet(tried)
+        solution = solve_fleet(tried, relative_gap=ROUGH)
         if not solution.feasible:
             return found
         counts = whole_counts(solution)
@@ -67,12 +72,11 @@ def _climb(problem: FleetProblem, checker: Checker) -> Found | None:
         if found.holds:
             return found
         for period in periods:
-            for column, _ in checks[period].failing:
+            for column, times in checks[period].failing:
+                less = TIGHTEN ** min(5.0, 1.0 + math.log2(times))
                 used = _utilisation(problem, found, column, period)
                 own = headroom[column][period]
-                headroom[column][period] = (
-                    min(own * TIGHTEN, used * 0.98) if used else own * TIGHTEN
-                )
+                headroom[column][period] = min(own * less, used * 0.98) if used else own * less
     return found
 
 

@@ -35,6 +35,17 @@ def test_the_table_names_model_devices_and_units(tmp_path) -> None:
     assert "$ per million" not in said.output
 
 
+def test_a_rate_is_answered_with_the_latencies_that_its_arrivals_feel(tmp_path) -> None:
+    said = run(
+        tmp_path,
+        *("--model", "llama-3.1-8b", "--device", "h100", "--rate", "2", "--json"),
+    )
+    assert said.exit_code == 0, said.output
+    usual, worst = json.loads(said.output)["latencies"]
+    assert (usual["share"], worst["share"]) == (0.5, 0.99)
+    assert usual["ttft"]["expected"] < worst["ttft"]["expected"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -99,7 +99,7 @@ def _static(home: Home, as_json: bool, wish: Wish, threads: int | None) -> None:
     from meted.predict.setup import DoesNotFitError
 
     try:
-        setup, origin, found = predicted(home, threads=threads, **asdict(wish))
+        setup, origin, found, felt = predicted(home, threads=threads, **asdict(wish))
     except (FactError, UnknownFactError, DoesNotFitError, SaturatedError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -113,6 +113,7 @@ def _static(home: Home, as_json: bool, wish: Wish, threads: int | None) -> None:
                 "compute": setup.algorithm.compute,
                 "origin": origin,
                 **asdict(found),
+                "latencies": [asdict(one) for one in felt],
             }
         )
         return
@@ -143,6 +144,11 @@ def _static(home: Home, as_json: bool, wish: Wish, threads: int | None) -> None:
         ("cost, generated tokens", found.usd_per_million, "$ per million"),
         ("cost, all tokens", found.usd_per_million_all, "$ per million"),
     ]
+    for one in felt:
+        for name in ("ttft", "tpot", "e2e"):
+            of_all: Estimate = getattr(one, name)
+            millis = of_all.through(lambda micros: micros / 1000)
+            rows.append((f"{name.upper()} under load, p{100 * one.share:.0f}", millis, "ms"))
     print_table(
         ("what", "low", "expected", "high", "unit"),
         [
@@ -159,6 +165,8 @@ def figure(value: float | None) -> str:
     """Three significant digits, plainly."""
     if value is None:
         return "-"
+    if value == float("inf"):
+        return "no end"
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     digits = 2 if abs(value) >= 1 else 4

@@ -16,10 +16,17 @@ from meted.live.facts import resolve_model
 from meted.live.home import Home
 from meted.predict.batch import Batch, prefill_steps
 from meted.predict.cores import CORE_PREFIX
-from meted.predict.performance import Performance, batch_under_load, predict_performance
+from meted.predict.latency import ServingPerformance
+from meted.predict.performance import (
+    Performance,
+    batch_under_load,
+    latency_under_load,
+    predict_performance,
+)
 from meted.predict.setup import Setup
 
 HERE = "here"
+SHARES = (0.5, 0.99)
 
 
 def local_kind(home: Home, threads: int | None) -> DeviceKind:
@@ -45,8 +52,9 @@ def predicted(
     kv: str | None,
     price: float | None,
     threads: int | None,
-) -> tuple[Setup, str, Performance]:
-    """The setup that was meant, where its factors come from, and its performance.
+) -> tuple[Setup, str, Performance, tuple[ServingPerformance, ...]]:
+    """The setup that was meant, where its factors come from, its performance, and with a rate the
+    latencies under Poisson arrivals at each of `SHARES`.
 
     Raises FactError or UnknownFactError for a model or device that is not known, DoesNotFitError,
     SaturatedError, and ValueError for what does not go together.
@@ -75,7 +83,15 @@ def predicted(
     if rate is not None:
         load = batch_under_load(setup, calibration, rate=rate, prompt=prompt, output=output)
     found = predict_performance(setup, calibration, load, usd_per_device_hour=price)
-    return setup, belief.origin, found
+    felt: tuple[ServingPerformance, ...] = ()
+    if rate is not None:
+        felt = tuple(
+            latency_under_load(
+                setup, calibration, rate=rate, prompt=prompt, output=output, share=share
+            )
+            for share in SHARES
+        )
+    return setup, belief.origin, found, felt
 
 
 def usual_algorithm(

@@ -100,6 +100,9 @@ def exported(precision: str) -> Path:
                 shutil.copy(file, draft / file.name)
         description = json.loads((draft / "checkpoint.json").read_text())
         description["weight_bytes"] = (draft / "openvino_model.bin").stat().st_size
+        if precision == "bf16":
+            # The file has fp32; the engine keeps them in the precision in which it computes.
+            description["weight_bytes"] = 2 * description["parameters"]
         (draft / "checkpoint.json").write_text(json.dumps(description))
         draft.rename(out)
     return out
@@ -137,7 +140,7 @@ def groups(*, quick: bool, kinds: dict[int, DeviceKind]) -> list[Group]:
         for threads in sorted(kinds, reverse=True)
     ]
     if not quick:
-        wanted += [("fp16", most, OTHER_LENGTHS), ("int4", most, OTHER_LENGTHS)]
+        wanted += [("bf16", most, OTHER_LENGTHS), ("int4", most, OTHER_LENGTHS)]
     made: list[Group] = []
     for precision, threads, lengths in wanted:
         folder = shared_checkpoints() / MODEL if precision == "int8" else exported(precision)

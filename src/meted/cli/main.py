@@ -14,6 +14,7 @@ from meted.cli.facts import facts
 from meted.cli.jobs import jobs
 from meted.cli.keys import keys
 from meted.cli.models import models
+from meted.cli.plan import plan
 from meted.cli.predict import predict
 from meted.cli.prices import prices
 from meted.cli.rates import rates
@@ -34,6 +35,7 @@ VERBS = (
     train,
     jobs,
     predict,
+    plan,
     keys,
     budgets,
     prices,

@@ -176,6 +176,21 @@ class _TrainingFile(_File):
     threads: int | None = None
 
 
+class _PlannedDevicesFile(_File):
+    kind: str
+    count: int
+    purchase: str
+    usd_per_device_hour: str
+
+
+class _PlanFile(_File):
+    devices: list[_PlannedDevicesFile]
+    usd_per_month: str
+    usd_per_million_tokens: str
+    attained_ms: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    prices_dated: str | None = None
+
+
 def _default_deployments() -> list[_DeploymentFile]:
     return [_DeploymentFile(name="smollm2-135m"), _DeploymentFile(name="all-minilm-l6-v2")]
 
@@ -189,6 +204,7 @@ class _ConfigFile(_File):
     budgets: _BudgetsFile = msgspec.field(default_factory=_BudgetsFile)
     fairness: _FairnessFile = msgspec.field(default_factory=_FairnessFile)
     training: _TrainingFile = msgspec.field(default_factory=_TrainingFile)
+    plan: _PlanFile | None = None
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -222,6 +238,7 @@ def parse_config(content: object, *, folder: Path) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(str(error).replace("`$.", "`")) from error
     _check_ranges(file)
+    _check_plan(file.plan)
     threads = file.training.threads
     return Config(
         pool=_pool(file.pool),
@@ -356,6 +373,22 @@ def _check_ranges(file: _ConfigFile) -> None:
         _within(f"{key}.max_queue", one.max_queue, 0, 1_000_000)
         _within(f"{key}.slo.ttft_p95_ms", one.slo.ttft_p95_ms, 0.001, 3_600_000)
         _within(f"{key}.slo.tpot_p95_ms", one.slo.tpot_p95_ms, 0.001, 3_600_000)
+
+
+HERE = "here"
+"""The kind of device in a plan that means this machine's own cores."""
+
+
+def _check_plan(plan: _PlanFile | None) -> None:
+    """A plan is for the devices it names; this house has processor cores and no others."""
+    for number, one in enumerate(plan.devices if plan is not None else ()):
+        _within(f"plan.devices[{number}].count", one.count, 1, 1_000_000)
+        if one.kind != HERE:
+            raise ConfigError(
+                f"plan.devices[{number}] wants {one.count} x {one.kind} ({one.purchase}), but this "
+                "house allots this machine's processor cores only; run it where these devices "
+                "are, or take the section plan out to serve on these cores"
+            )
 
 
 def _books_store(store: str | None, folder: Path) -> str | None:

@@ -132,6 +132,17 @@ def test_a_fleet_with_fewer_replicas_does_not_hold(plan: FleetPlan) -> None:
                 assert not all(checker.check(problem.periods[0], fewer).holds)
 
 
+def test_an_overloaded_fleet_does_not_hold() -> None:
+    asked = wish(rate=30.0, offers=(offer("l4", 0.7),), ttft=4.0)
+    problem = problem_of(asked)
+    checker = Checker(columns=problem.columns, limits=asked.limits, sample=asked.traffic.sample)
+    one = (1, *(0 for _ in problem.columns[1:]))
+    found = checker.check(problem.periods[0], one)
+    assert not found.holds[0]
+    assert found.attained[0] > 4_000_000
+    assert found.failing[0][0] == 0
+
+
 def counts_of(problem: FleetProblem, plan: FleetPlan) -> tuple[int, ...]:
     def count(column: Column) -> int:
         return sum(
@@ -176,13 +187,18 @@ def test_a_limit_out_of_reach_is_named_with_the_nearest_that_is_not(metric: str)
         problem_of(asked)
     assert caught.value.constraint == metric
     assert caught.value.nearest is not None
-    loosened = caught.value.nearest / 1e6 * 1.001
-    nearer = wish(ttft=loosened) if metric == "ttft_p99" else wish(tpot=loosened)
-    try:
-        problem_of(nearer)
-    except InfeasibleError as again:
-        assert again.nearest is not None
-        assert again.nearest > caught.value.nearest
+    nearest = caught.value.nearest / 1e6
+
+    def still_missing(seconds: float) -> float:
+        asked = wish(ttft=seconds) if metric == "ttft_p99" else wish(tpot=seconds)
+        try:
+            problem_of(asked)
+        except InfeasibleError as again:
+            return again.nearest or 0.0
+        return 0.0
+
+    assert still_missing(nearest * 0.98) == pytest.approx(caught.value.nearest)
+    assert still_missing(nearest * 1.001) != pytest.approx(caught.value.nearest)
 
 
 def test_a_model_that_fits_nowhere_is_named_as_memory() -> None:

@@ -20,6 +20,10 @@ TTFT_FLOOR_MICROS = 20_000
 """Added to a TTFT before its logarithm: below this a client's wait is the moment at which a step
 happened to begin."""
 
+REACH = 0.03
+"""Of the logarithm of each factor: below about a percent a slope is that of single requests which
+begin a step earlier or later."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredRequest:
@@ -52,7 +56,7 @@ def fit_requests(
     Later arrivals are replayed because they disturb the earlier ones; nothing of their own times
     is known. kv_tokens: what the engine said its cache holds, None to predict it. The objective is
     MAP, as in `calibrate`: log residuals of TTFT and TPOT, and the prior of the factors; a replay
-    is a step function of its factors, so slopes are taken over 2 % of each.
+    is a step function of its factors, so slopes are taken over `REACH` to both sides of each.
     """
     if not 0 < len(measured) <= len(arrivals):
         raise ValueError(
@@ -72,9 +76,12 @@ def fit_requests(
         scale = np.array([noise.ttft, noise.tpot])[:, None]
         return np.concatenate([(residuals / scale).ravel(), whiten @ (logs - start)])
 
-    found = least_squares(
-        misfit, start, diff_step=np.full(len(start), 0.02), x_scale=0.3, max_nfev=30
-    )
+    def slopes_at(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        moves = REACH * np.eye(len(logs))
+        sides = [misfit(logs + move) - misfit(logs - move) for move in moves]
+        return np.stack(sides, axis=1) / (2 * REACH)
+
+    found = least_squares(misfit, start, jac=slopes_at, x_scale=0.3, max_nfev=30)
     slopes: NDArray[np.float64] = np.asarray(cast(Any, found.jac))
     covariance: NDArray[np.float64] = np.asarray(np.linalg.inv(slopes.T @ slopes), dtype=np.float64)
     return Calibration(

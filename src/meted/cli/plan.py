@@ -145,7 +145,9 @@ def plan(
             )
             raise SystemExit(1) from error
         raise click.ClickException(f"no fleet does this: {error}") from error
-    except (ConfigError, TrafficError, WishError, ValueError) as error:
+    except (TrafficError, WishError) as error:
+        raise click.UsageError(str(error)) from error
+    except (ConfigError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if out is not None:
         write_plan(out, wished, found, checkpoint=model)
@@ -164,12 +166,12 @@ def _precision(name: str) -> Precision:
         return Precision(name)
     except ValueError:
         known = ", ".join(one.value for one in Precision)
-        raise ValueError(f"--weights names {name!r}, expected some of {known}") from None
+        raise click.UsageError(f"--weights names {name!r}, expected some of {known}") from None
 
 
 def _width(name: str) -> int:
     if not name.isdecimal() or int(name) < 1:
-        raise ValueError(f"--tp names {name!r}, expected whole numbers such as 1,2,4")
+        raise click.UsageError(f"--tp names {name!r}, expected whole numbers such as 1,2,4")
     return int(name)
 
 

@@ -141,7 +141,9 @@ def train(
             )
             raise SystemExit(1) from error
         raise click.ClickException(f"no run does this: {error}") from error
-    except (WishError, ValueError) as error:
+    except WishError as error:
+        raise click.UsageError(str(error)) from error
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         print_json(training_document(found, told))

@@ -129,7 +129,15 @@ def config_of(wished: Wished, plan: FleetPlan, *, checkpoint: str) -> dict[str, 
     if slo:
         deployment["slo"] = slo
     dates = sorted({row.offer.dated for row in plan.offers if row.offer.dated})
+    here = [row.offer for row in plan.offers if row.offer.kind.startswith(CORE_PREFIX)]
+    pool: dict[str, Any] = {}
+    if here and wished.cores:
+        per_core = NanoUSD(here[0].nano_usd_per_device_hour // wished.cores)
+        pool = {
+            "pool": {"cores": wished.cores, "price_usd_per_device_hour": decimal(per_core)},
+        }
     return {
+        **pool,
         "deployments": [deployment],
         "plan": {
             "devices": [

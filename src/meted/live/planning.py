@@ -10,6 +10,7 @@ from meted.domain.catalogue import lookup_device_kind
 from meted.domain.catalogue.example_prices import EXAMPLE_PRICES
 from meted.domain.device_kind import DeviceKind, Precision
 from meted.domain.market import Offer, Purchase
+from meted.domain.pool import Pool
 from meted.domain.training_algorithm import Optimizer
 from meted.domain.units import Micros, NanoUSD
 from meted.live.calibrations import Calibrations, believe
@@ -71,11 +72,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wished:
-    """A wish, and what to tell about the facts in it."""
+    """A wish, and what to tell about the facts in it. cores: of this machine, if it is wished."""
 
     wish: FleetWish
     traffic: WishedTraffic
     facts: tuple[str, ...]
+    cores: int = 0
 
 
 def wish_of(asked: Asked, *, home: Home, facts: FactsFile) -> Wished:
@@ -102,6 +104,7 @@ def wish_of(asked: Asked, *, home: Home, facts: FactsFile) -> Wished:
         wish=wish,
         traffic=traffic,
         facts=(f"model: {found.architecture.name}, {found.architecture.source}", *told),
+        cores=len(_pool().devices) if HERE in asked.devices else 0,
     )
 
 
@@ -184,11 +187,10 @@ def _market(
 
 
 def _here(home: Home) -> tuple[DeviceKind, Offer]:
-    """This machine's cores as one device that is owned, at the price of its configuration."""
-    path = Path("meted.yaml")
-    config = load_config(path if path.exists() else None)
-    kind = local_kind(home, len(config.pool.devices))
-    hourly = config.pool.price.nano_usd_per_device_hour * len(config.pool.devices)
+    """This machine's cores as one device, at the price of its configuration."""
+    pool = _pool()
+    kind = local_kind(home, len(pool.devices))
+    hourly = pool.price.nano_usd_per_device_hour * len(pool.devices)
     return kind, Offer(
         kind=kind.name,
         purchase=Purchase.ON_DEMAND,
@@ -197,6 +199,12 @@ def _here(home: Home) -> tuple[DeviceKind, Offer]:
         provider=HERE,
         source="pool.price_usd_per_device_hour",
     )
+
+
+def _pool() -> Pool:
+    """The cores that `meted up` would allot here, and their price."""
+    path = Path("meted.yaml")
+    return load_config(path if path.exists() else None).pool
 
 
 def _algorithms(

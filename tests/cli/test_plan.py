@@ -172,8 +172,10 @@ def test_an_unknown_device_or_model_is_named(tmp_path) -> None:
         assert "is not known" in said.output
 
 
-def test_a_plan_for_these_cores_is_a_configuration_of_a_house(tmp_path) -> None:
+def test_a_plan_for_these_cores_is_a_configuration_of_a_house(tmp_path, monkeypatch) -> None:
     out = tmp_path / "plan.yaml"
+    (tmp_path / "meted.yaml").write_text('pool: {cores: 1, price_usd_per_device_hour: "0.03"}')
+    monkeypatch.chdir(tmp_path)
     told = planned(
         tmp_path, "--model", "smollm2-135m", "--traffic", "0.2,100,20", "--devices", "here",
         *LOOSE, "--out", str(out),
@@ -182,7 +184,8 @@ def test_a_plan_for_these_cores_is_a_configuration_of_a_house(tmp_path) -> None:
     (served,) = config.deployments
     assert (served.name, served.checkpoint) == ("smollm2-135m", "smollm2-135m")
     assert (served.slo.ttft_p95, served.slo.tpot_p95) == (60_000_000, 5_000_000)
-    hourly = config.pool.price.nano_usd_per_device_hour * len(config.pool.devices)
+    assert (len(config.pool.devices), config.pool.price.nano_usd_per_device_hour) == (1, 30_000_000)
+    hourly = 30_000_000
     assert told["nano_usd_per_month"] == hourly * 730
     assert yaml.safe_load(out.read_text())["plan"]["devices"][0]["kind"] == "here"
 

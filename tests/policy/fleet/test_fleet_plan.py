@@ -33,7 +33,7 @@ from meted.policy.fleet.wish import (
 from meted.predict.batching import Arrival
 from meted.predict.replica import ReplicaModel
 from meted.predict.roofline import Setup, predict_replica
-from meted.predict.step_time import StepWork
+from meted.predict.step_time import StepCost, StepWork
 
 MODEL = ARCHITECTURES["llama-2-7b"]
 
@@ -329,3 +329,28 @@ def test_half_precision_is_not_offered_to_kinds_without_it() -> None:
     asked = wish(algorithms=serving_algorithms(weights=(Precision.FP8,), tensor=(1,)))
     kinds = {one.kind for one in problem_of(asked).columns if "fp8/" not in one.label}
     assert "a100-80gb" not in kinds
+
+
+def test_a_tail_that_full_chunks_would_break_is_judged_by_the_replay() -> None:
+    """One slow replica with large chunks: a full one breaks the limit, but short prompts that come
+    seldom never fill it."""
+    traffic = steady_traffic(arrivals_per_second=0.2, prompt_tokens=40, output_tokens=60, seed=3)
+    replica = ReplicaModel(
+        step=StepCost(fixed=10_000.0, prefill=1_000.0, decode=100.0, context=0.0),
+        kv_tokens=100_000,
+        chunk_tokens=256,
+        max_batch=16,
+    )
+    base = wish()
+    asked = replace(
+        base,
+        algorithms=base.algorithms[:1],
+        traffic=traffic,
+        limits=(LatencyLimit(metric=Metric.TPOT, quantile=0.99, micros=Micros(100_000)),),
+        replica_of=lambda setup: replica,
+    )
+    assert replica.step.micros(StepWork(prefill_tokens=256, decode_tokens=1, context_tokens=0)) > (
+        asked.limits[0].micros
+    )
+    plan = plan_fleet(asked)
+    assert plan.replay is not None and plan.replay.holds

@@ -83,9 +83,12 @@ def alone(replica: ReplicaModel, bucket: Bucket, *, tail: bool) -> Alone:
 
 
 def largest_rate(
-    replica: ReplicaModel, bucket: Bucket, limits: Sequence[LatencyLimit]
+    replica: ReplicaModel, bucket: Bucket, limits: Sequence[LatencyLimit], *, strict: bool = True
 ) -> float | None:
     """Arrivals per second of the class alone that one replica holds, None if not even one.
+
+    strict: a limit on TPOT's tail must hold in steps with a full chunk of prompts. Without it the
+    mean step must, and the replay alone tells about the tail.
 
     With `batch` requests decoding, Little's law gives the rate batch / (output * step time), and
     the step time follows from the batch and from the prompts that this rate brings in. The batch
@@ -95,7 +98,7 @@ def largest_rate(
     held = bucket.prompt_tokens + bucket.output_tokens
     if held > replica.kv_tokens:
         return None
-    tail = has_tail(limits)
+    tail = strict and has_tail(limits)
     lone = alone(replica, bucket, tail=tail)
     if any(lone.of(limit.metric) > limit.micros for limit in limits):
         return None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meted.domain.market import Offer
-from meted.policy.fleet.capacity import Alone, alone, has_tail, largest_rate
+from meted.policy.fleet.capacity import Alone, alone, largest_rate
 from meted.policy.fleet.plan import InfeasibleError
 from meted.policy.fleet.traffic import Bucket
 from meted.policy.fleet.wish import FleetWish, Metric
@@ -86,10 +86,7 @@ def columns(wish: FleetWish, buckets: Sequence[Bucket]) -> tuple[Column, ...]:
     Raises InfeasibleError that names the limit if some class of requests has no column.
     """
     fitting = candidates(wish)
-    rated = [
-        tuple(largest_rate(one.replica, bucket, wish.limits) for bucket in buckets)
-        for one in fitting
-    ]
+    rated = list(zip(*(_rates(wish, fitting, bucket) for bucket in buckets), strict=True))
     found = [
         Column(
             offer=place,
@@ -108,6 +105,15 @@ def columns(wish: FleetWish, buckets: Sequence[Bucket]) -> tuple[Column, ...]:
         if bucket.arrivals_per_second > 0 and not any(one.rates[number] for one in found):
             raise out_of_reach(wish, bucket, [one.replica for one in fitting])
     return undominated(found)
+
+
+def _rates(wish: FleetWish, fitting: Sequence[Candidate], bucket: Bucket) -> list[float | None]:
+    """What each candidate holds of a class. Where full chunks would break the limit on TPOT's tail
+    on all of them, the mean step counts: chunks may be full too rarely to show in the replay."""
+    rates = [largest_rate(one.replica, bucket, wish.limits) for one in fitting]
+    if any(rates):
+        return rates
+    return [largest_rate(one.replica, bucket, wish.limits, strict=False) for one in fitting]
 
 
 def label(offer: Offer, setup: Setup) -> str:
@@ -158,8 +164,7 @@ def out_of_reach(
             f"setup holds is {most}; take more devices a replica or fewer bits",
             constraint="memory", asked=held, nearest=float(most), unit="tokens",
         )  # fmt: skip
-    tail = has_tail(wish.limits)
-    felt = [alone(one, bucket, tail=tail) for one in roomy]
+    felt = [alone(one, bucket, tail=False) for one in roomy]
     for limit in wish.limits:
         others = [one for one in wish.limits if one is not limit]
         inside = [

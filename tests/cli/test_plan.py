@@ -10,7 +10,11 @@ from click.testing import CliRunner, Result
 
 from meted.cli.main import main
 from meted.live.config import ConfigError, load_config
+from meted.live.facts import FactsFile
+from meted.live.traffic import read_trace
+from meted.live.training_jobs import read_jobs
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PRICES = """\
 dated: 2026-01-02
 offers:
@@ -221,3 +225,11 @@ def test_the_plot_is_drawn(tmp_path, prices) -> None:
     text = picture.read_text()
     for word in ("limit on tpot_p99, ms", "USD a month", "this plan", "cheapest fleet"):
         assert word in text
+
+
+def test_the_examples_are_read_as_the_documentation_says() -> None:
+    assert [one.cached_tokens for one in read_trace(EXAMPLES / "traffic.csv")[:2]] == [0, 512]
+    (job,) = read_jobs(EXAMPLES / "plan-jobs.yaml", FactsFile())
+    assert (job.device_hours["h100-80gb"], job.deadline_hours) == (120, 400)
+    written = yaml.safe_load((EXAMPLES / "plan-here.yaml").read_text())
+    assert list(written) == ["pool", "deployments", "plan"]

@@ -1,6 +1,5 @@
 """Step time of training: ideal parts by counting, put together with efficiency factors."""
 
-import math
 from dataclasses import dataclass, replace
 
 from meted.domain.architecture import Architecture
@@ -8,7 +7,7 @@ from meted.domain.device_kind import DeviceKind, Precision
 from meted.domain.training_algorithm import Recomputation, TrainingAlgorithm
 from meted.predict.communication import NOTHING, Wire, all_reduce, all_to_all, point_to_point
 from meted.predict.counting import parameters
-from meted.predict.training.flops import sequence_training_flops
+from meted.predict.training.flops import sequence_training_flops, trained_parameters
 from meted.predict.training.memory import (
     device_parameters,
     expert_copies,
@@ -22,8 +21,8 @@ ACTIVATION_PASSES = 3.0
 gradient written; fused kernels spare some, unfused ones add some, which `memory` takes up."""
 
 OVERLAP = 0.5
-"""Part of the backward pass behind which gradients travel: the buckets of the last layers are
-ready early, those of the first only at its end (Li et al. 2020, PyTorch DDP)."""
+"""Part of a pass behind which gradients and gathered weights travel: the buckets of the last layers
+are ready early, those of the first only at its end (Li et al. 2020, PyTorch DDP)."""
 
 RIDGE = 153.0
 """FLOP per byte of an A100 80 GB in bf16, at which `compute` is stated."""
@@ -148,7 +147,10 @@ def ideal_training_step(
         experts = (4 + 2 * again) * sparse * all_to_all(kind, lay.expert).micros(routed)
     compute = stage_flops / peak * 1e6
     count = algorithm.micro_batches
-    backward = compute * (2 / 3)
+    # Gradients alone hide behind one backward pass, gathers of ZeRO behind forward passes too.
+    covering = compute * (2 / 3 if algorithm.zero == 0 else 1.0)
+    if algorithm.zero == 3:
+        covering *= count
     return IdealTrainingStep(
         compute=compute,
         memory=traffic / kind.bandwidth * 1e6,
@@ -156,7 +158,7 @@ def ideal_training_step(
         stage_link=2 * algorithm.interleave * stage_wire.micros(payload / lay.tensor),
         experts=experts,
         reduce=_reduce_micros(algorithm, kind, held, one),
-        reduce_cover=OVERLAP * (count * compute if algorithm.zero == 3 else backward),
+        reduce_cover=OVERLAP * covering,
         optimizer=_optimizer_bytes(one, algorithm, held) / kind.bandwidth * 1e6,
         micro_batches=count,
         bubbles=(lay.pipeline - 1) / algorithm.interleave,
@@ -247,16 +249,4 @@ def _optimizer_bytes(
 
 
 def _trained_share(one: Architecture, algorithm: TrainingAlgorithm) -> float:
-    from meted.predict.training.flops import trained_parameters
-
     return trained_parameters(one, algorithm) / parameters(one).total
-
-
-def dominant_part(step: TrainingStep) -> str:
-    """What most of the step goes into."""
-    return max(step.parts, key=lambda name: step.parts[name])
-
-
-def step_micro_batch_seconds(step: TrainingStep) -> float:
-    """Seconds of the step that grow with its micro-batches."""
-    return math.fsum((step.compute, step.memory, step.tensor, step.experts, step.pipeline))

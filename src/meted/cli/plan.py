@@ -1,7 +1,7 @@
 """`meted plan`: what to rent for a model's traffic, what it costs, and whether it holds."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -27,7 +27,7 @@ class Listed(click.ParamType[tuple[str, ...]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         if isinstance(value, tuple):
-            return value
+            return cast(tuple[str, ...], value)
         names = tuple(part.strip() for part in str(value).split(","))
         if not all(names):
             self.fail(f"{value!r} names nothing between two commas", param, ctx)

@@ -25,13 +25,17 @@ def plot_plan(wish: FleetWish, plan: FleetPlan, path: Path) -> None:
     context: Any = getattr(mpl, "rc_context")  # noqa: B009
     with context(STYLE):
         figure: Any = mpl_figure.Figure(
-            figsize=(4.6 * max(1, len(limits)), 3.6), layout="constrained"
+            figsize=(4.6 * max(1, len(limits)), 3.8), layout="constrained"
         )
         axes = figure.subplots(1, max(1, len(limits)), squeeze=False, sharey=True)[0]
         for limit, one in zip(limits, axes, strict=True):
             _curve(one, wish, plan, limit)
         axes[0].set_ylabel("USD a month, replayed plans")
-        axes[0].legend(frameon=False, fontsize=8, loc="upper right")
+        axes[0].yaxis.set_major_formatter("{x:,.0f}")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=4
+        )
         figure.suptitle(f"{wish.architecture.name}: cost against its limits", color=INK)
         figure.savefig(path, dpi=160)
 
@@ -69,7 +73,7 @@ def _curve(axes: Any, wish: FleetWish, plan: FleetPlan, limit: LatencyLimit) -> 
                 marker="x",
                 linestyle="",
                 color=OTHERS[(number + 1) % len(OTHERS)],
-                label=f"{alone.name} (not replayed)",
+                label=f"{alone.name}, not replayed",
             )
     if impossible:
         axes.axvspan(0.8 * min(impossible) / 1000, max(impossible) / 1000, color="#f3e3e1", lw=0)

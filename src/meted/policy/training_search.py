@@ -165,7 +165,7 @@ def algorithms(wish: TrainingWish, kind: DeviceKind, devices: int) -> Iterator[T
 
 
 def _variants(way: TrainingAlgorithm, one: Architecture) -> Iterator[TrainingAlgorithm]:
-    """ZeRO stages, recomputation and chunks of one layout. Stages 2 and 3 do not go with a pipeline,
+    """ZeRO stages, recomputation and chunks of one layout. Stages 2 and 3 go with no pipeline,
     whose micro-batches would send gradients and weights again and again."""
     lay = way.parallelism
     stages = (0,) if lay.data == 1 else (0, 1) if lay.pipeline > 1 else (0, 1, 2, 3)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from meted.predict.cores import CORE_PREFIX
 from meted.predict.estimate import Estimate
 from meted.predict.training.goodput import goodput
 from meted.predict.training.memory import checkpoint_bytes
@@ -44,6 +45,9 @@ NOISE_WORTH = 4.0
 
 OTHER_KIND_DOUBT = 0.25
 """Deviation of log time that is added on a kind of device of which no run was seen."""
+
+CORES_DOUBT = 0.6
+"""The same on processor cores, where frameworks differ by a factor of two and more."""
 
 WIDE = 3.0
 """High over low of an interval above which the doubt is told in a sentence."""
@@ -123,7 +127,8 @@ class Efficiency:
         slope = _slope(predicted, _logs(self.factors))
         variance = float(slope @ np.array(self.covariance) @ slope) + noise**2
         if kind not in self.kinds:
-            variance += OTHER_KIND_DOUBT**2
+            cores = kind.startswith(CORE_PREFIX)
+            variance += (CORES_DOUBT if cores else OTHER_KIND_DOUBT) ** 2
         reach = float(stdtrit(self.freedom, 0.5 + level / 2)) * math.sqrt(variance)
         return Estimate(
             low=math.exp(centre - reach),

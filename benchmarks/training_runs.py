@@ -9,7 +9,9 @@ leaving out all runs of its team. Two anchors that need no factor come first.
 from collections.abc import Callable
 from statistics import median
 
-from meted.domain.catalogue import lookup_architecture
+from meted.domain.algorithm import Parallelism
+from meted.domain.catalogue import lookup_architecture, lookup_device_kind
+from meted.domain.training_algorithm import Recomputation, TrainingAlgorithm
 from meted.predict.counting import parameters
 from meted.predict.training.efficiency import (
     Efficiency,
@@ -20,6 +22,7 @@ from meted.predict.training.efficiency import (
 )
 from meted.predict.training.flops import narayanan_flops, six_nd
 from meted.predict.training.published_runs import published_runs
+from meted.predict.training.step import ideal_training_step
 
 
 def anchors() -> None:
@@ -32,11 +35,36 @@ def anchors() -> None:
         f"GPT-3: 6 N D = {needed:.4g} FLOP, published {published:.4g}, "
         f"{needed / published - 1:+.2%}"
     )
-    step = narayanan_flops(
+    tokens, devices, rate = 300e9, 1024, 140e12
+    simple = 8 * tokens * 175e9 / (devices * rate) / 86400
+    counted = narayanan_flops(
         layers=96, hidden=12288, vocab=51200, sequence_tokens=2048, sequences=1536
     )
-    days = step * 300e9 / (1536 * 2048) / (1024 * 140e12) / 86400
-    print(f"Megatron 175B, 300B tokens, 1024 A100 at 140 TFLOP/s: {days:.2f} days, published 34")
+    exact = counted * tokens / (1536 * 2048) / (devices * rate) / 86400
+    print(f"Megatron, 175B, 300B tokens, 1024 A100 at 140 TFLOP/s, published as 34 days: "
+          f"{simple:.1f} by 8 T P / (n X), {exact:.1f} by the exact count")  # fmt: skip
+
+
+def megatron_days(known: Efficiency) -> None:
+    """Megatron's 175B run in our model: its layout of 2021, everything recomputed."""
+    gpt_3 = lookup_architecture("gpt3-175b")
+    way = TrainingAlgorithm(
+        micro_batch=1,
+        global_batch=1536,
+        recomputation=Recomputation.FULL,
+        flash_attention=False,
+        parallelism=Parallelism(tensor=8, pipeline=8, data=16),
+    )
+    kind = lookup_device_kind("a100-80gb")
+    ideal = ideal_training_step(gpt_3, way, kind)
+    steps = 300e9 / way.batch_tokens
+    for name, told in (
+        ("steps alone", known.step_seconds(ideal, kind.name)),
+        ("whole run", known.whole_seconds(ideal, kind.name)),
+    ):
+        days = told.through(lambda seconds: steps * seconds / 86400)
+        print(f"Megatron's 175B run, {name}: {days.expected:.1f} days "
+              f"[{days.low:.1f}, {days.high:.1f}], published 34")  # fmt: skip
 
 
 def table(
@@ -72,11 +100,12 @@ def table(
 
 def factors(known: Efficiency) -> None:
     print("\nlearned from all runs:", known.factors)
-    print(f"noise: steps {known.step_noise:.3f}, whole runs {known.whole_noise:.3f}")
+    print(f"noise: steps {known.step_noise}, whole runs {known.whole_noise}")
 
 
 def main() -> None:
     anchors()
+    megatron_days(published_efficiency())
     runs = seen(published_runs())
     table("leaving out the run", runs, lambda one, other: one is other)
     table("leaving out its team", runs, lambda one, other: one.run.family == other.run.family)

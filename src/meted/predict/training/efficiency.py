@@ -88,16 +88,28 @@ class SeenRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Deviations of log time that no factor explains: of a run by itself, and of its team. freedom:
+    degrees of Student's t, the belief's worth and the teams seen."""
+
+    own: float
+    team: float
+    freedom: float = NOISE_WORTH
+
+    @property
+    def total(self) -> float:
+        return math.hypot(self.own, self.team)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Factors with the covariance of their logarithms. step_noise, whole_noise: deviations of log
-    time that no factor explains. freedom: degrees of Student's t. kinds: of devices that were seen.
-    """
+    """Factors with the covariance of their logarithms. step_noise, whole_noise: of measured steps
+    and of whole runs. kinds: of devices that were seen."""
 
     factors: EfficiencyFactors
     covariance: tuple[tuple[float, ...], ...]
-    step_noise: float
-    whole_noise: float
-    freedom: float
+    step_noise: Noise
+    whole_noise: Noise
     kinds: frozenset[str] = field(default_factory=frozenset[str])
 
     def step_seconds(self, ideal: IdealTrainingStep, kind: str, level: float = 0.9) -> Estimate:
@@ -122,14 +134,14 @@ class Efficiency:
         noise = self.whole_noise if seen.whole else self.step_noise
         return self._estimate(seen.predicted, noise, seen.run.kind.name, level)
 
-    def _estimate(self, predicted: Predicted, noise: float, kind: str, level: float) -> Estimate:
+    def _estimate(self, predicted: Predicted, noise: Noise, kind: str, level: float) -> Estimate:
         centre = math.log(predicted(self.factors))
         slope = _slope(predicted, _logs(self.factors))
-        variance = float(slope @ np.array(self.covariance) @ slope) + noise**2
+        variance = float(slope @ np.array(self.covariance) @ slope) + noise.total**2
         if kind not in self.kinds:
             cores = kind.startswith(CORE_PREFIX)
             variance += (CORES_DOUBT if cores else OTHER_KIND_DOUBT) ** 2
-        reach = float(stdtrit(self.freedom, 0.5 + level / 2)) * math.sqrt(variance)
+        reach = float(stdtrit(noise.freedom, 0.5 + level / 2)) * math.sqrt(variance)
         return Estimate(
             low=math.exp(centre - reach),
             expected=math.exp(centre),
@@ -158,7 +170,10 @@ def fit_efficiency(runs: Sequence[SeenRun]) -> Efficiency:
     weight = np.diag(1 / np.square(PRIOR_DEVIATION))
     logs, noise = (
         centre,
-        (_Noise(STEP_NOISE, TEAM_STEP_NOISE), _Noise(WHOLE_NOISE, TEAM_WHOLE_NOISE)),
+        (
+            Noise(own=STEP_NOISE, team=TEAM_STEP_NOISE),
+            Noise(own=WHOLE_NOISE, team=TEAM_WHOLE_NOISE),
+        ),
     )
     covariance = _inverse(weight)
     whole = np.array([one.whole for one in runs], dtype=bool)
@@ -180,9 +195,8 @@ def fit_efficiency(runs: Sequence[SeenRun]) -> Efficiency:
     return Efficiency(
         factors=_factors(logs),
         covariance=tuple(tuple(float(value) for value in row) for row in covariance),
-        step_noise=noise[0].total,
-        whole_noise=noise[1].total,
-        freedom=NOISE_WORTH + len(set(teams.tolist())),
+        step_noise=noise[0],
+        whole_noise=noise[1],
         kinds=frozenset(one.run.kind.name for one in runs),
     )
 
@@ -212,27 +226,16 @@ def _inverse(matrix: Floats) -> Floats:
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Noise:
-    """Deviations of log time: of a run by itself, and of its team."""
-
-    own: float
-    team: float
-
-    @property
-    def total(self) -> float:
-        return math.hypot(self.own, self.team)
-
-
 def _noise(
     residual: Floats, teams: NDArray[np.str_], own_before: float, team_before: float
-) -> _Noise:
+) -> Noise:
     """Deviations inside and between teams that residuals show, weighed with the belief before."""
     means = {str(team): float(np.mean(residual[teams == team])) for team in teams}
     inside = residual - np.array([means[str(team)] for team in teams])
-    return _Noise(
+    return Noise(
         own=_pooled(float(inside @ inside), len(residual) - len(means), own_before),
         team=_pooled(sum(mean**2 for mean in means.values()), len(means), team_before),
+        freedom=NOISE_WORTH + len(means),
     )
 
 

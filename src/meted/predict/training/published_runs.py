@@ -75,6 +75,33 @@ def _algorithm(
     )
 
 
+def _free(
+    tensor: int,
+    pipeline: int,
+    devices: int,
+    batch: int,
+    micro: int,
+    *,
+    sequence: int = 2048,
+    zero: int,
+    chunks: int = 1,
+) -> TrainingAlgorithm:
+    """With flash attention and nothing recomputed. Where a layout was not published, it is the
+    fastest that fits by the planner's search with the prior's factors, which no run has touched."""
+    return _algorithm(
+        tensor,
+        pipeline,
+        devices,
+        batch,
+        micro,
+        sequence=sequence,
+        zero=zero,
+        chunks=chunks,
+        again=Recomputation.NONE,
+        flash=True,
+    )
+
+
 def _step_from_rate(one: Architecture, algorithm: TrainingAlgorithm, tera: float) -> float:
     """Seconds of a step at so many TFLOP/s and device, by the FLOPs of Narayanan et al. (2021)."""
     flops = narayanan_flops(
@@ -192,61 +219,41 @@ def _whole(
 
 
 def _llama() -> tuple[PublishedRun, ...]:
-    """Touvron et al. 2023a, table 15. Batches of 4M tokens. Tensor parallelism as the released
-    checkpoints are sharded; how many devices the three smaller models had is our guess."""
+    """Touvron et al. 2023a, table 15. Batches of 4M tokens; 2048 devices for 65B, our guess for the
+    smaller ones."""
     table = (
-        ("llama-7b", 82_432, 1.0e12, 1, 512),
-        ("llama-13b", 135_168, 1.0e12, 2, 1024),
-        ("llama-33b", 530_432, 1.4e12, 4, 2048),
-        ("llama-65b", 1_022_362, 1.4e12, 8, 2048),
+        ("llama-7b", 82_432, 1.0e12, _free(1, 1, 512, 2048, 4, zero=1)),
+        ("llama-13b", 135_168, 1.0e12, _free(1, 1, 1024, 2048, 2, zero=2)),
+        ("llama-33b", 530_432, 1.4e12, _free(4, 1, 2048, 2048, 4, zero=1)),
+        ("llama-65b", 1_022_362, 1.4e12, _free(8, 1, 2048, 2048, 8, zero=2)),
     )
     return tuple(
-        _whole(
-            name, "llama", "a100-80gb", hours, tokens,
-            _algorithm(
-                tensor, 1, devices, 2048, 2, zero=1, flash=True, again=Recomputation.SELECTIVE
-            ),
-            "Touvron et al. 2023a, table 15",
-        )
-        for name, hours, tokens, tensor, devices in table
-    )  # fmt: skip
+        _whole(name, "llama", "a100-80gb", hours, tokens, way, "Touvron et al. 2023a, table 15")
+        for name, hours, tokens, way in table
+    )
 
 
 def _llama_2() -> tuple[PublishedRun, ...]:
-    """Touvron et al. 2023b, table 2. Batches of 4M tokens; layouts guessed as for Llama 1."""
+    """Touvron et al. 2023b, table 2. Batches of 4M tokens; devices as for Llama 1."""
     table = (
-        ("llama-2-7b", 184_320, 1, 512),
-        ("llama-2-13b", 368_640, 2, 1024),
-        ("llama-2-70b", 1_720_320, 8, 2048),
+        ("llama-2-7b", 184_320, _free(1, 1, 512, 1024, 2, sequence=4096, zero=1)),
+        ("llama-2-13b", 368_640, _free(1, 1, 1024, 1024, 1, sequence=4096, zero=2)),
+        ("llama-2-70b", 1_720_320, _free(8, 1, 2048, 1024, 4, sequence=4096, zero=2)),
     )
     return tuple(
-        _whole(
-            name, "llama-2", "a100-80gb", hours, 2e12,
-            _algorithm(
-                tensor, 1, devices, 1024, 1, sequence=4096, zero=1, flash=True,
-                again=Recomputation.SELECTIVE,
-            ),
-            "Touvron et al. 2023b, table 2",
-        )
-        for name, hours, tensor, devices in table
-    )  # fmt: skip
+        _whole(name, "llama-2", "a100-80gb", hours, 2e12, way, "Touvron et al. 2023b, table 2")
+        for name, hours, way in table
+    )
 
 
 def _llama_3() -> tuple[PublishedRun, ...]:
     """The model cards of Llama 3 and 3.1; for 405B the layout and rates of the Llama team's report
     (2024, table 4), whose first chunk of the pipeline has the embedding only, so that a chunk is a
     layer; for the smaller ones our guess of a layout."""
-    small = _algorithm(
-        1, 1, 1024, 1024, 1, sequence=8192, zero=1, flash=True, again=Recomputation.SELECTIVE
-    )
-    middle = _algorithm(
-        8, 4, 2048, 1024, 1, sequence=8192, zero=1, flash=True, again=Recomputation.NONE, chunks=5
-    )
+    small = _free(1, 1, 1024, 1024, 1, sequence=8192, zero=2)
+    middle = _free(4, 4, 2048, 1024, 1, sequence=8192, zero=1, chunks=5)
     large = {
-        devices: _algorithm(
-            8, 16, devices, 2048, 1, sequence=8192, zero=1, flash=True, again=Recomputation.NONE,
-            chunks=8,
-        )
+        devices: _free(8, 16, devices, 2048, 1, sequence=8192, zero=1, chunks=8)
         for devices in (8192, 16384)
     }  # fmt: skip
     one = lookup_architecture("llama-3.1-405b")

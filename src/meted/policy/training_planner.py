@@ -154,7 +154,7 @@ def _plan(wish: TrainingWish, best: _Run, lost: Sequence[_Run], known: Efficienc
         kilowatt_hours=_energy(layout, best.hours),
         alternatives=(*_choices_that_lose(wish, best, lost), *_layouts_that_lose(best)),
         binding=_binding(wish, best),
-        doubt=doubt_sentence(best.hours, kind, known),
+        doubt=doubt_sentence(best.hours, kind, known, experts=layout.ideal.experts > 0),
         layouts_tried=1 + len(best.others) + sum(1 + len(run.others) for run in lost),
     )
 

@@ -132,7 +132,7 @@ def usual_batch(wish: TrainingWish) -> int:
     if wish.lora_rank is not None:
         wanted = float(ADAPTER_BATCH)
     else:
-        count = parameters(wish.architecture).active
+        count = parameters(wish.architecture).total
         wanted = 0.5e6 * (count / 0.76e9) ** 0.34 / length
     wanted = max(1.0, min(wanted, wish.tokens / 100 / length))
     # The nearest multiple of a power of two that two bits say: 1536 stays 1536.

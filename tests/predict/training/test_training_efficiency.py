@@ -105,3 +105,13 @@ def test_a_very_wide_interval_says_so() -> None:
     assert "factor of 9.0" in doubt_sentence(wide, "a100-80gb", known)
     assert "no published run" in doubt_sentence(wide, "l4", known)
     assert doubt_sentence(Estimate(low=1, expected=1.2, high=1.5), "l4", known) == ""
+
+
+def test_no_interval_is_faster_than_peak() -> None:
+    kind = lookup_device_kind("cpu-core")
+    ideal = ideal_training_step(
+        lookup_architecture("smollm2-135m"), TrainingAlgorithm(global_batch=8), kind
+    )
+    told = published_efficiency().step_seconds(ideal, kind.name)
+    assert told.low >= ideal.hardware_flops / ideal.peak_flops
+    assert told.low < told.expected < told.high

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +45,9 @@ NOISE_WORTH = 4.0
 
 OTHER_KIND_DOUBT = 0.25
 """Deviation of log time that is added on a kind of device of which no run was seen."""
+
+EXPERTS_DOUBT = 0.25
+"""The same where experts are spread over devices, of which no run was seen either."""
 
 CORES_DOUBT = 0.6
 """The same on processor cores, where frameworks differ by a factor of two and more."""
@@ -118,7 +121,7 @@ class Efficiency:
         def seconds(factors: EfficiencyFactors) -> float:
             return training_step(ideal, factors).seconds
 
-        return self._estimate(seconds, self.step_noise, kind, level)
+        return self._of_step(seconds, self.step_noise, ideal, kind, level)
 
     def whole_seconds(self, ideal: IdealTrainingStep, kind: str, level: float = 0.9) -> Estimate:
         """Seconds that a step takes of a whole run, failures aside: pauses and repeats included,
@@ -127,17 +130,33 @@ class Efficiency:
         def seconds(factors: EfficiencyFactors) -> float:
             return training_step(ideal, factors).seconds / factors.whole
 
-        return self._estimate(seconds, self.whole_noise, kind, level)
+        return self._of_step(seconds, self.whole_noise, ideal, kind, level)
+
+    def _of_step(
+        self,
+        seconds: Predicted,
+        noise: Noise,
+        ideal: IdealTrainingStep,
+        kind: str,
+        level: float,
+    ) -> Estimate:
+        """No step is faster than its arithmetic at peak, whatever the doubt."""
+        more = EXPERTS_DOUBT if ideal.experts else 0.0
+        told = self._estimate(seconds, noise, kind, level, more=more)
+        peak = ideal.hardware_flops / (ideal.devices * ideal.peak_flops)
+        return replace(told, low=min(told.expected, max(told.low, peak)))
 
     def of_run(self, seen: SeenRun, level: float = 0.9) -> Estimate:
         """What a published run measured, predicted with its interval."""
         noise = self.whole_noise if seen.whole else self.step_noise
         return self._estimate(seen.predicted, noise, seen.run.kind.name, level)
 
-    def _estimate(self, predicted: Predicted, noise: Noise, kind: str, level: float) -> Estimate:
+    def _estimate(
+        self, predicted: Predicted, noise: Noise, kind: str, level: float, *, more: float = 0.0
+    ) -> Estimate:
         centre = math.log(predicted(self.factors))
         slope = _slope(predicted, _logs(self.factors))
-        variance = float(slope @ np.array(self.covariance) @ slope) + noise.total**2
+        variance = float(slope @ np.array(self.covariance) @ slope) + noise.total**2 + more**2
         if kind not in self.kinds:
             cores = kind.startswith(CORE_PREFIX)
             variance += (CORES_DOUBT if cores else OTHER_KIND_DOUBT) ** 2
@@ -207,18 +226,25 @@ def published_efficiency() -> Efficiency:
     return fit_efficiency(seen(published_runs()))
 
 
-def doubt_sentence(estimate: Estimate, kind: str, known: Efficiency) -> str:
-    """Why an interval is very wide, in a sentence; empty where it is not."""
+def doubt_sentence(
+    estimate: Estimate, kind: str, known: Efficiency, *, experts: bool = False
+) -> str:
+    """Why an interval is very wide, in a sentence; empty where it is not. experts: they are spread
+    over devices."""
     if estimate.spread <= WIDE:
         return ""
-    why = (
-        "no published run on that kind of device was seen"
-        if kind not in known.kinds
-        else "published whole runs differ that much from one another for reasons that none tells"
-    )
+    if kind not in known.kinds:
+        why = "no published run on that kind of device was seen"
+    elif experts:
+        why = "no published run with experts spread over devices was seen"
+    else:
+        why = (
+            "published whole runs differ that much: Llama 3 8B took over twice the device-hours "
+            "that the others foretell, Llama 3.1 405B two thirds"
+        )
     return (
-        f"the {estimate.level:.0%} interval spans a factor of {estimate.spread:.1f}: {why}; "
-        "time a few steps before money is spent on it"
+        f"The {estimate.level:.0%} interval spans a factor of {estimate.spread:.1f}: {why}. "
+        "Time a few steps before money is spent on it."
     )
 
 

@@ -148,10 +148,10 @@ def check_fit(
 
 
 _REMEDY = {
-    "weights": "share them by more tensor or pipeline parallelism or ZeRO 3",
+    "weights": "share them among more devices, or keep frozen ones in fewer bits (QLoRA)",
     "gathered": "share them by more tensor parallelism",
-    "gradients": "share them by ZeRO 2 or more parallelism, or train adapters (LoRA)",
-    "optimizer": "share it by ZeRO 1, take an 8-bit optimizer, or train adapters (LoRA)",
+    "gradients": "share them among more devices (ZeRO 2), or train adapters (LoRA)",
+    "optimizer": "share it among more devices, take an 8-bit optimizer, or train adapters (LoRA)",
     "activations": "recompute them, or take a smaller micro-batch or more tensor parallelism",
     "logits": "take a smaller micro-batch or more tensor parallelism",
 }

@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from meted.cli.main import main
 from meted.live.config import ConfigError, load_config
-from meted.live.facts import FactsFile
+from meted.live.facts import FactError, FactsFile
+from meted.live.home import find_home
 from meted.live.traffic import read_trace
 from meted.live.training_jobs import read_jobs
 
@@ -227,9 +228,30 @@ def test_the_plot_is_drawn(tmp_path, prices) -> None:
         assert word in text
 
 
-def test_the_examples_are_read_as_the_documentation_says() -> None:
+def test_the_examples_are_read_as_the_documentation_says(tmp_path: Path) -> None:
     assert [one.cached_tokens for one in read_trace(EXAMPLES / "traffic.csv")[:2]] == [0, 512]
-    (job,) = read_jobs(EXAMPLES / "plan-jobs.yaml", FactsFile())
-    assert (job.device_hours["h100-80gb"], job.deadline_hours) == (120, 400)
+    home = find_home(str(tmp_path))
+    told, planned = read_jobs(EXAMPLES / "plan-jobs.yaml", home=home, facts=FactsFile())
+    assert (told.device_hours["h100-80gb"], told.deadline_hours) == (120, 400)
+    # 50 million tokens of an 8B model: 6 x 8e9 x 5e7 FLOPs at 100 to 1 % of an H100's peak.
+    assert set(planned.device_hours) == {"h100-80gb", "h200-141gb"}
+    assert 0.6 < planned.device_hours["h100-80gb"] < 60
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        ("{name: a, model: gpt3-175b, tokens: 1e6, devices: {l4: 1}}", "runs on none of its"),
+        ("{name: a, model: gpt2, tokens: 0, devices: {l4: 1}}", "tokens is 0, expected a number"),
+        ("{name: a, model: gpt2, tokens: 5}", "has devices None, expected numbers by kind"),
+        ("{name: a, model: gpt2, device_hours: {l4: 1}}", "device_hours and a model, or neither"),
+        ("{name: a}", "device_hours and a model, or neither"),
+    ],
+)
+def test_a_wrong_job_says_what_is_wrong(tmp_path: Path, job: str, says: str) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(f"jobs: [{job}]")
+    with pytest.raises(FactError, match=says):
+        read_jobs(path, home=find_home(str(tmp_path)), facts=FactsFile())
     written = yaml.safe_load((EXAMPLES / "plan-here.yaml").read_text())
     assert list(written) == ["pool", "deployments", "plan"]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from meted.live.traffic import TrafficError, parse_traffic, read_trace
+from meted.domain.units import Micros
+from meted.live.traffic import TrafficError, parse_traffic, read_trace, recorded_traffic
+from meted.predict.batching import Arrival
 from meted.testing.public_data import NoDataError, data_folder
 
 AZURE = """\
@@ -105,6 +107,25 @@ def test_a_rate_scales_a_trace_and_keeps_its_lengths(tmp_path: Path) -> None:
     assert found.traffic.periods[0].arrivals_per_second == pytest.approx(40, rel=0.01)
     assert {one.prompt_tokens for one in found.traffic.sample} == {100, 50}
     assert "200 recorded requests of trace.csv, scaled to 40 requests/s" in found.told
+
+
+def test_what_a_model_cannot_hold_is_left_out_and_told() -> None:
+    found = parse_traffic("5,1000,250", longest=2048)
+    assert max(one.prompt_tokens + one.output_tokens for one in found.traffic.sample) <= 2048
+    assert found.traffic.periods[0].arrivals_per_second == pytest.approx(5, rel=0.01)
+    assert "of them left out, longer than the model's 2048 tokens" in found.told
+    assert "left out" not in parse_traffic("5,100,25", longest=8192).told
+    with pytest.raises(TrafficError, match="longer than the model's context of 4 tokens"):
+        parse_traffic("5,1000,250", longest=4)
+
+
+def test_the_houses_own_requests_are_traffic() -> None:
+    arrivals = [Arrival(Micros(100_000 * one), 50, 10) for one in range(40)]
+    found = recorded_traffic(arrivals)
+    assert found.traffic.periods[0].arrivals_per_second == pytest.approx(10, rel=0.05)
+    assert found.told == "40 recorded requests of the house's books"
+    with pytest.raises(TrafficError, match="books hold 1 generating requests"):
+        recorded_traffic(arrivals[:1])
 
 
 @pytest.mark.parametrize(

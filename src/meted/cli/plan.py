@@ -9,6 +9,7 @@ from meted.cli.amounts import Dollars
 from meted.cli.common import common_options, examples, print_json
 from meted.cli.fact_files import FILE, FactVerbs, facts_option, read_facts
 from meted.cli.plan_train import train
+from meted.cli.quiet import standard_output_kept
 from meted.cli.spinner import spinner
 from meted.domain.device_kind import Precision
 from meted.domain.units import NanoUSD
@@ -47,7 +48,7 @@ class Listed(click.ParamType[tuple[str, ...]]):
     ),
 )
 @click.option("--model", help="A built-in model, a config.json, a .gguf file, or a checkpoint.")
-@click.option("--traffic", help="A trace, or rate=10,input=1000,output=250[,cv=2].")
+@click.option("--traffic", help="A trace, `house`, or rate=10,input=1000,output=250[,cv=2].")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Scale it to requests/s.")
 @click.option("--day", type=click.Choice(["flat", "office"]), default="flat", help="Over a day.")
 @click.option("--slo", default=DEFAULT_SLO, show_default=True, help="Limits that must hold.")
@@ -110,7 +111,7 @@ def plan(
     try:
         precisions = tuple(_precision(name) for name in weights)
         widths = tuple(_width(name) for name in tp)
-        wishes = () if jobs is None else read_jobs(jobs, facts)
+        wishes = () if jobs is None else read_jobs(jobs, home=home, facts=facts)
         wished = wish_of(
             Asked(
                 model=model,
@@ -124,12 +125,12 @@ def plan(
             home=home,
             facts=facts,
         )
-        with spinner("solving and replaying"):
+        with spinner("solving and replaying"), standard_output_kept():
             found = plan_fleet(wished.wish)
         if plot is not None:
             from meted.cli.plan_plot import plot_plan
 
-            with spinner("planning for other limits"):
+            with spinner("planning for other limits"), standard_output_kept():
                 plot_plan(wished.wish, found, plot)
     except InfeasibleError as error:
         if as_json:

@@ -13,6 +13,7 @@ from meted.domain.market import Offer, Purchase
 from meted.domain.pool import Pool
 from meted.domain.training_algorithm import Optimizer
 from meted.domain.units import Micros, NanoUSD
+from meted.live.books.recorded import recorded_arrivals
 from meted.live.calibrations import Calibrations, believe
 from meted.live.config import load_config
 from meted.live.dollars import decimal
@@ -20,7 +21,7 @@ from meted.live.facts import FactsFile, resolve_model
 from meted.live.facts.price_file import read_price_file
 from meted.live.home import Home
 from meted.live.predicted import HERE, local_kind, usual_algorithm
-from meted.live.traffic import WishedTraffic, parse_traffic
+from meted.live.traffic import HOUSE, WishedTraffic, parse_traffic, recorded_traffic
 from meted.policy.fleet.wish import (
     FleetWish,
     LatencyLimit,
@@ -84,7 +85,15 @@ def wish_of(asked: Asked, *, home: Home, facts: FactsFile) -> Wished:
     """The wish behind options. Raises WishError, TrafficError, FactError or UnknownFactError."""
     found = resolve_model(asked.model, home=home, facts=facts)
     kinds, offers, told = _market(asked, home=home, facts=facts)
-    traffic = parse_traffic(asked.traffic, rate=asked.rate, day=asked.day, seed=asked.seed)
+    longest = found.architecture.positions
+    if asked.traffic == HOUSE:
+        traffic = recorded_traffic(
+            recorded_arrivals(home.store()), rate=asked.rate, day=asked.day, longest=longest
+        )
+    else:
+        traffic = parse_traffic(
+            asked.traffic, rate=asked.rate, day=asked.day, seed=asked.seed, longest=longest
+        )
     weights = asked.weights or ((found.weights,) if found.weights else ())
     wish = FleetWish(
         architecture=found.architecture,

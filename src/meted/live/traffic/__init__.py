@@ -3,9 +3,19 @@
 from meted.live.traffic.readers import read_trace
 from meted.live.traffic.wished import (
     DAYS,
+    HOUSE,
     TrafficError,
     WishedTraffic,
     parse_traffic,
+    recorded_traffic,
 )
 
-__all__ = ["DAYS", "TrafficError", "WishedTraffic", "parse_traffic", "read_trace"]
+__all__ = [
+    "DAYS",
+    "HOUSE",
+    "TrafficError",
+    "WishedTraffic",
+    "parse_traffic",
+    "read_trace",
+    "recorded_traffic",
+]

@@ -1,7 +1,7 @@
 """What `--traffic`, `--rate` and `--day` say, as the planner's traffic."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,10 @@ from meted.policy.fleet.traffic import (
     traffic_from_arrivals,
 )
 from meted.predict import queueing
+from meted.predict.batching import Arrival
 from meted.predict.latency import draw_arrivals
 
-__all__ = ["DAYS", "TrafficError", "WishedTraffic", "parse_traffic"]
+__all__ = ["DAYS", "HOUSE", "TrafficError", "WishedTraffic", "parse_traffic", "recorded_traffic"]
 
 NAMES = ("rate", "input", "output", "cv")
 FLAT, OFFICE = "flat", "office"
@@ -31,6 +32,8 @@ DAYS: Mapping[str, tuple[tuple[str, float, float], ...]] = MappingProxyType(
 )
 """Hours of a day and load over the mean, by level."""
 
+HOUSE = "house"
+"""Instead of a trace: what the house's books recorded."""
 SAMPLE = 6_000
 LENGTH_CV = 0.8
 """Deviation over mean of lengths, as `steady_traffic` draws them (0.7 of the logarithm)."""
@@ -45,25 +48,26 @@ class WishedTraffic:
 
 
 def parse_traffic(
-    text: str, *, rate: float | None = None, day: str = FLAT, seed: int = 0
+    text: str,
+    *,
+    rate: float | None = None,
+    day: str = FLAT,
+    seed: int = 0,
+    longest: int | None = None,
 ) -> WishedTraffic:
     """Traffic from a trace's path, or from numbers: `rate=10,input=1000,output=250[,cv=2]`, or
     `10,1000,250`. rate: requests per second to scale a trace to. day: how load is spread over it.
+    longest: context of the model; longer requests are left out, and that is told.
 
     Raises TrafficError naming the part that is wrong.
     """
-    if day not in DAYS:
-        raise TrafficError(f"the day is {day!r}, expected {' or '.join(DAYS)}")
     path = Path(text).expanduser()
     if path.is_file():
         arrivals = read_trace(path)
-        traffic = traffic_from_arrivals(arrivals, arrivals_per_second=rate)
-        scaled = "" if rate is None else f", scaled to {rate:g} requests/s"
-        told = f"{len(arrivals)} recorded requests of {path.name}{scaled}"
-        return WishedTraffic(traffic=_over_day(traffic, day), told=told)
+        return _traffic(arrivals, path.name, rate=rate, day=day, longest=longest)
     if "," not in text:
         raise TrafficError(
-            f"--traffic {text} is no file and no numbers; expected a trace's path or "
+            f"--traffic {text} is no file and no numbers; expected a trace's path, {HOUSE}, or "
             "rate=10,input=1000,output=250"
         )
     numbers = _numbers(text)
@@ -77,22 +81,65 @@ def parse_traffic(
             length_cv=LENGTH_CV,
             arrival_cv=numbers["cv"],
         )
-        traffic = traffic_from_arrivals(
-            draw_arrivals(stream, SAMPLE, seed=seed), arrivals_per_second=numbers["rate"]
-        )
+        made = draw_arrivals(stream, SAMPLE, seed=seed)
     else:
-        traffic = steady_traffic(
+        made = steady_traffic(
             arrivals_per_second=numbers["rate"],
             prompt_tokens=numbers["input"],
             output_tokens=numbers["output"],
             seed=seed,
-        )
+        ).sample
+    kept, cut = _within(made, longest)
     bursts = f", gaps with a variation of {numbers['cv']:g}" if "cv" in numbers else ""
     told = (
         f"{numbers['rate']:g} requests/s with about {numbers['input']:g} tokens in and "
-        f"{numbers['output']:g} out, lengths varying as in chats{bursts}"
+        f"{numbers['output']:g} out, lengths varying as in chats{bursts}{cut}"
     )
+    traffic = traffic_from_arrivals(kept, arrivals_per_second=numbers["rate"])
     return WishedTraffic(traffic=_over_day(traffic, day), told=told)
+
+
+def recorded_traffic(
+    arrivals: Sequence[Arrival],
+    *,
+    rate: float | None = None,
+    day: str = FLAT,
+    longest: int | None = None,
+) -> WishedTraffic:
+    """The traffic that a house recorded; raises TrafficError if it is less than two requests."""
+    if len(arrivals) < 2:
+        raise TrafficError(
+            f"the house's books hold {len(arrivals)} generating requests, expected two or more; "
+            "let clients use it first, or give a trace or numbers"
+        )
+    return _traffic(arrivals, "the house's books", rate=rate, day=day, longest=longest)
+
+
+def _traffic(
+    arrivals: Sequence[Arrival], source: str, *, rate: float | None, day: str, longest: int | None
+) -> WishedTraffic:
+    kept, cut = _within(arrivals, longest)
+    traffic = traffic_from_arrivals(kept, arrivals_per_second=rate)
+    scaled = "" if rate is None else f", scaled to {rate:g} requests/s"
+    told = f"{len(arrivals)} recorded requests of {source}{scaled}{cut}"
+    return WishedTraffic(traffic=_over_day(traffic, day), told=told)
+
+
+def _within(arrivals: Sequence[Arrival], longest: int | None) -> tuple[Sequence[Arrival], str]:
+    """The requests that a model of that context can answer, and a clause about the others."""
+    if longest is None:
+        return arrivals, ""
+    kept = [one for one in arrivals if one.prompt_tokens + one.output_tokens <= longest]
+    missing = len(arrivals) - len(kept)
+    if len(kept) < 2:
+        raise TrafficError(
+            f"{missing} of {len(arrivals)} requests are longer than the model's context of "
+            f"{longest} tokens; take a model with a longer one"
+        )
+    if not missing:
+        return kept, ""
+    share = missing / len(arrivals)
+    return kept, f"; {share:.1%} of them left out, longer than the model's {longest} tokens"
 
 
 def _numbers(text: str) -> dict[str, float]:
@@ -129,6 +176,8 @@ def _numbers(text: str) -> dict[str, float]:
 
 def _over_day(traffic: Traffic, day: str) -> Traffic:
     """The traffic with its one period spread over levels of a day; as it is if it has its own."""
+    if day not in DAYS:
+        raise TrafficError(f"the day is {day!r}, expected {' or '.join(DAYS)}")
     levels = DAYS[day]
     if len(levels) == 1 or len(traffic.periods) > 1:
         return traffic

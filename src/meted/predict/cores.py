@@ -38,9 +38,9 @@ CORES_PRIOR = FactorPrior(
     decode_noise=Noise(deviation=0.06, points=3.0),
 )
 """Cores have no second processor that launches their kernels: launching a layer, sampling and
-reading a quantised KV cache are arithmetic on the same cores, and dear. Rounded from measurements of
-SmolLM2-135M on two AMX cores (OpenVINO 2026.4, 2026-11-26, benchmarks/this_machine.py), the doubt
-included, with a deviation of about a factor of two, for other processors and engines differ."""
+reading a quantised KV cache are arithmetic on the same cores, and dear. Rounded from SmolLM2-135M
+measured on two AMX cores (OpenVINO 2026.4, 2026-11-26, benchmarks/this_machine.py), the doubt too,
+with a deviation of about a factor of two, for other processors and engines differ."""
 
 
 def prior_for(kind: DeviceKind) -> FactorPrior:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from statistics import median
 
 import numpy as np
@@ -27,6 +26,7 @@ from meted.domain.catalogue.architectures import ARCHITECTURES
 from meted.domain.device_kind import DeviceKind, Link, Precision
 from meted.domain.market import Offer, Purchase
 from meted.domain.units import Micros, NanoUSD
+from meted.live.traffic import read_trace
 from meted.policy.fleet.check import Checker, replay_requests
 from meted.policy.fleet.columns import Column
 from meted.policy.fleet.milp import FleetProblem, solve_fleet
@@ -133,22 +133,8 @@ OFFERS = tuple(
 )
 
 
-def read_trace() -> list[Arrival]:
-    """The Azure code trace from its first request."""
-    arrivals: list[Arrival] = []
-    start: datetime | None = None
-    with (data_folder("azure") / "AzureLLMInferenceTrace_code.csv").open() as lines:
-        for row in csv.DictReader(lines):
-            moment = datetime.fromisoformat(row["TIMESTAMP"][:26])
-            start = start or moment
-            arrivals.append(
-                Arrival(
-                    at=Micros(round((moment - start).total_seconds() * 1e6)),
-                    prompt_tokens=int(row["ContextTokens"]),
-                    output_tokens=int(row["GeneratedTokens"]),
-                )
-            )
-    return arrivals
+def code_trace() -> list[Arrival]:
+    return read_trace(data_folder("azure") / "AzureLLMInferenceTrace_code.csv")
 
 
 def table_problem(trace: Sequence[Arrival], *, tpot_s: float, rate: float) -> FleetProblem:
@@ -516,7 +502,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--own", action="store_true", help="the trace's own moments, stretched")
     asked = parser.parse_args()
-    trace = read_trace()
+    trace = code_trace()
     report = Report()
     for tpot_s, rate in MELANGE:
         report.table.append(same_table(trace, tpot_s, rate))

@@ -4,38 +4,20 @@ python benchmarks/replay_speed.py [--replicas 1]
 """
 
 import argparse
-import csv
 import time
-from datetime import datetime
 
 import numpy as np
 
 from meted.domain.algorithm import ServingAlgorithm
 from meted.domain.catalogue import lookup_architecture, lookup_device_kind
-from meted.domain.units import Micros
-from meted.predict.batching import Arrival, Served
+from meted.live.traffic import read_trace
+from meted.predict.batching import Served
 from meted.predict.replay import busy_micros, latencies, quantile, replay_fleet
 from meted.predict.roofline import Setup, predict_replica
 from meted.testing.public_data import data_folder
 
 TRACE = "AzureLLMInferenceTrace_code.csv"
 ROUNDS = 5
-
-
-def read_trace() -> list[Arrival]:
-    """The trace's requests, from its first moment on. Some prompts come with no output: one token
-    stands for none."""
-    with (data_folder("azure") / TRACE).open() as file:
-        rows = list(csv.DictReader(file))
-    moments = [datetime.fromisoformat(row["TIMESTAMP"][:26]) for row in rows]
-    return [
-        Arrival(
-            Micros(round((moment - moments[0]).total_seconds() * 1e6)),
-            max(1, int(row["ContextTokens"])),
-            max(1, int(row["GeneratedTokens"])),
-        )
-        for moment, row in zip(moments, rows, strict=True)
-    ]
 
 
 def main() -> None:
@@ -47,7 +29,7 @@ def main() -> None:
         kind=lookup_device_kind("a100-80gb"),
         algorithm=ServingAlgorithm(max_batch=256, chunk_tokens=2048),
     )
-    arrivals = read_trace()
+    arrivals = read_trace(data_folder("azure") / TRACE)
     fleet = [predict_replica(setup)] * replicas
     spent: list[float] = []
     served: tuple[Served, ...] = ()

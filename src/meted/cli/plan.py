@@ -98,6 +98,7 @@ def plan(
     if model is None or traffic is None:
         raise click.UsageError("give --model and --traffic, or a subcommand; see --help")
     # numpy, scipy and the planner load only here, so that other verbs start fast.
+    from meted.cli.plan_infeasible import tell_infeasible
     from meted.cli.plan_tables import print_plan
     from meted.live.config import ConfigError
     from meted.live.plan_file import plan_document, write_plan
@@ -133,19 +134,7 @@ def plan(
             with spinner("planning for other limits"), standard_output_kept():
                 plot_plan(wished.wish, found, plot)
     except InfeasibleError as error:
-        if as_json:
-            print_json(
-                {
-                    "feasible": False,
-                    "constraint": error.constraint,
-                    "asked": error.asked,
-                    "nearest": error.nearest,
-                    "unit": error.unit,
-                    "told": str(error),
-                }
-            )
-            raise SystemExit(1) from error
-        raise click.ClickException(f"no fleet does this: {error}") from error
+        tell_infeasible(error, what="fleet", as_json=as_json)
     except (TrafficError, WishError) as error:
         raise click.UsageError(str(error)) from error
     except (ConfigError, ValueError) as error:

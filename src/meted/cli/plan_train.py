@@ -108,6 +108,7 @@ def train(
     the fastest where no price is known. Exit code 1 if none does, with the nearest that would.
     """
     # numpy and scipy load only here, so that other verbs start fast.
+    from meted.cli.plan_infeasible import tell_infeasible
     from meted.cli.plan_tables import print_training_plan
     from meted.live.plan_file import training_document
     from meted.live.planning import WishError, training_wish_of
@@ -128,19 +129,7 @@ def train(
         with spinner("weighing layouts"):
             found = plan_training(wish)
     except InfeasibleError as error:
-        if as_json:
-            print_json(
-                {
-                    "feasible": False,
-                    "constraint": error.constraint,
-                    "asked": error.asked,
-                    "nearest": error.nearest,
-                    "unit": error.unit,
-                    "told": str(error),
-                }
-            )
-            raise SystemExit(1) from error
-        raise click.ClickException(f"no run does this: {error}") from error
+        tell_infeasible(error, what="run", as_json=as_json)
     except WishError as error:
         raise click.UsageError(str(error)) from error
     except ValueError as error:

@@ -4,14 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from meted.predict.batch import Batch, prefill_steps
 from meted.predict.calibration import Calibration
 from meted.predict.energy import step_energy
 from meted.predict.estimate import Estimate
-from meted.predict.factor_prior import factor_logs, factors_at
 from meted.predict.latency import ServingPerformance, predict_latency
 from meted.predict.memory import ReplicaMemory, largest_batch, replica_memory
 from meted.predict.queueing import Traffic
@@ -138,23 +134,14 @@ def latency_under_load(
 ) -> ServingPerformance:
     """TTFT, TPOT and E2E that `share` of Poisson arrivals stay inside, with the doubt of queueing
     and of the calibration's factors."""
-    root = covariance_root(np.array(calibration.covariance))
-    draws = np.random.default_rng(1).normal(size=(DRAWS, len(root))) @ root.T
-    logs = factor_logs(calibration.factors)
     return predict_latency(
         calibration.replica(setup),
         Traffic(arrivals_per_second=rate, prompt_tokens=prompt, output_tokens=output),
         share=share,
         seed=1,
-        doubt=[predict_replica(setup, factors_at(logs + one)) for one in draws],
+        doubt=[predict_replica(setup, one) for one in calibration.draws(DRAWS)],
         requests=1_000,
     )
-
-
-def covariance_root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A square root of a covariance that may have lost its rank to rounding."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def _beside(step: StepWork, batch: Batch) -> StepWork:

@@ -22,7 +22,7 @@ def trace() -> Sequence[Arrival]:
         data_folder("azure")
     except NoDataError as missing:
         pytest.skip(str(missing))
-    return planner.read_trace()
+    return planner.code_trace()
 
 
 @pytest.mark.parametrize(("tpot_s", "rate"), planner.MELANGE)

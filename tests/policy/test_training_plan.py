@@ -168,6 +168,13 @@ def test_too_little_memory_names_the_part_and_how_many_devices_would_do() -> Non
     assert plan_training(enough).choice.devices == error.nearest
 
 
+def test_a_choice_that_is_too_small_is_told_beside_the_plan() -> None:
+    plan = plan_training(replace(GPT_3, choices=(choice(8, "a100-80gb"), *GPT_3.choices)))
+    assert plan.choice.devices == 1024
+    assert "8 x a100-80gb cannot hold it" in plan.binding
+    assert "cannot hold" not in gpt_3().binding
+
+
 def test_adapters_train_on_one_small_device_where_all_weights_do_not() -> None:
     wish = TrainingWish(
         architecture=lookup_architecture("llama-3.1-8b"),

@@ -59,7 +59,8 @@ def plan_training(wish: TrainingWish, known: Efficiency | None = None) -> Traini
     if not runs:
         raise does_not_fit(wish, misfits, known)
     best = _best(wish, runs)
-    return _plan(wish, best, [run for run in runs if run is not best], known)
+    too_small = [choice for choice, _ in misfits]
+    return _plan(wish, best, [run for run in runs if run is not best], too_small, known)
 
 
 def _best(wish: TrainingWish, runs: Sequence[_Run]) -> _Run:
@@ -127,7 +128,13 @@ def _nano_usd(choice: TrainingChoice, hours: float) -> NanoUSD:
     return NanoUSD(round(choice.offer.nano_usd_per_device_hour * devices * hours))
 
 
-def _plan(wish: TrainingWish, best: _Run, lost: Sequence[_Run], known: Efficiency) -> TrainingPlan:
+def _plan(
+    wish: TrainingWish,
+    best: _Run,
+    lost: Sequence[_Run],
+    too_small: Sequence[TrainingChoice],
+    known: Efficiency,
+) -> TrainingPlan:
     layout = best.layout
     kind = layout.kind.name
     seconds = known.step_seconds(layout.ideal, kind)
@@ -153,7 +160,7 @@ def _plan(wish: TrainingWish, best: _Run, lost: Sequence[_Run], known: Efficienc
         model_flops=layout.ideal.model_flops * best.steps,
         kilowatt_hours=_energy(layout, best.hours),
         alternatives=(*_choices_that_lose(wish, best, lost), *_layouts_that_lose(best)),
-        binding=_binding(wish, best),
+        binding=_binding(wish, best, too_small),
         doubt=doubt_sentence(best.hours, kind, known, experts=layout.ideal.experts > 0),
         layouts_tried=1 + len(best.others) + sum(1 + len(run.others) for run in lost),
     )
@@ -251,7 +258,7 @@ def _grown(best: TrainingStep, other: TrainingStep) -> str:
     return f"{PART_WORDS[name]} take {after[name] - before[name]:.2g} s of a step more"
 
 
-def _binding(wish: TrainingWish, best: _Run) -> str:
+def _binding(wish: TrainingWish, best: _Run, too_small: Sequence[TrainingChoice]) -> str:
     """What holds time and price up."""
     step = best.layout.step
     name = max(step.parts, key=lambda part: step.parts[part])
@@ -269,4 +276,6 @@ def _binding(wish: TrainingWish, best: _Run) -> str:
         and best.money.high > wish.budget_nano_usd
     ):
         said += "; the budget holds for the expected run, not for the interval's dear end"
+    for choice in too_small:
+        said += f"; {choice} cannot hold it"
     return said + "."

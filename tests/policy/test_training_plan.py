@@ -166,6 +166,38 @@ def test_too_little_memory_names_the_part_and_how_many_devices_would_do() -> Non
     assert error.nearest is not None
     enough = replace(wish, choices=(choice(int(error.nearest), "a100-80gb"),))
     assert plan_training(enough).choice.devices == error.nearest
+    fewer = replace(wish, choices=(choice(int(error.nearest) - 8, "a100-80gb"),))
+    with pytest.raises(InfeasibleError, match="cannot hold the run"):
+        plan_training(fewer)
+
+
+def on_spot(interruptions: float) -> TrainingWish:
+    offer = Offer(
+        kind="a100-80gb",
+        purchase=Purchase.SPOT,
+        nano_usd_per_device_hour=NanoUSD(1_000_000_000),
+        interruptions_per_device_hour=interruptions,
+    )
+    spot = TrainingChoice(kind=lookup_device_kind("a100-80gb"), devices=64, offer=offer)
+    return TrainingWish(
+        architecture=lookup_architecture("llama-2-7b"), tokens=10**10, choices=(spot,)
+    )
+
+
+def test_devices_that_vanish_cost_time_and_shorten_checkpoints() -> None:
+    steady, fickle = plan_training(on_spot(0.0)), plan_training(on_spot(0.01))
+    assert fickle.hours.expected > 1.05 * steady.hours.expected
+    assert fickle.goodput.productive < steady.goodput.productive
+    assert fickle.checkpoint_minutes < steady.checkpoint_minutes
+    assert fickle.expected_failures > 50 * steady.expected_failures
+
+
+def test_devices_that_vanish_faster_than_work_is_kept_are_refused_or_passed_over() -> None:
+    with pytest.raises(InfeasibleError, match="cannot keep its work") as told:
+        plan_training(on_spot(5.0))
+    assert told.value.constraint == "failures"
+    both = replace(on_spot(5.0), choices=(*on_spot(5.0).choices, choice(64, "a100-80gb")))
+    assert plan_training(both).choice == choice(64, "a100-80gb")
 
 
 def test_a_choice_that_is_too_small_is_told_beside_the_plan() -> None:

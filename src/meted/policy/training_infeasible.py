@@ -9,6 +9,7 @@ from meted.policy.training_search import Layout, layouts
 from meted.policy.training_wish import TrainingChoice, TrainingWish
 from meted.predict.estimate import Estimate
 from meted.predict.training.efficiency import Efficiency
+from meted.predict.training.goodput import FailuresError
 from meted.predict.training.memory import TrainingDoesNotFitError
 
 MOST_DEVICES = 16_384
@@ -66,13 +67,37 @@ def too_dear(
 
 
 def _fewest_that_fit(wish: TrainingWish, choice: TrainingChoice, known: Efficiency) -> int | None:
-    """Fewest devices of the choice's kind in steps of doubling."""
-    devices = choice.devices * 2
-    while devices <= MOST_DEVICES:
+    """Fewest devices of the choice's kind, whole nodes once there are several: doubled until they
+    hold the run, then halved between the last that did not and the first that did."""
+
+    def fits(devices: int) -> bool:
         try:
             layouts(wish, replace(choice, devices=devices), known)
         except TrainingDoesNotFitError:
-            devices *= 2
-            continue
-        return devices
-    return None
+            return False
+        return True
+
+    few, many = choice.devices, choice.devices * 2
+    while not fits(many):
+        few, many = many, many * 2
+        if many > MOST_DEVICES:
+            return None
+    node = choice.kind.node_devices if many > choice.kind.node_devices else 1
+    while many - few > node:
+        middle = (few + many) // 2 // node * node
+        if middle <= few:
+            break
+        few, many = (few, middle) if fits(middle) else (middle, many)
+    return many
+
+
+def too_fickle(failures: Sequence[tuple[TrainingChoice, FailuresError]]) -> InfeasibleError:
+    """Every choice that holds the model loses its devices faster than it saves its work."""
+    choice, error = failures[0]
+    return InfeasibleError(
+        f"{choice} cannot keep its work: {error}; take devices that vanish less often",
+        constraint="failures",
+        asked=choice.devices,
+        nearest=None,
+        unit="devices",
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meted.domain.units import NanoUSD
-from meted.policy.training_infeasible import does_not_fit, too_dear, too_slow
+from meted.policy.training_infeasible import does_not_fit, too_dear, too_fickle, too_slow
 from meted.policy.training_plan import TrainingAlternative, TrainingMoney, TrainingPlan
 from meted.policy.training_search import Layout, as_seen, layouts
 from meted.policy.training_wish import TrainingChoice, TrainingWish
@@ -16,7 +16,12 @@ from meted.predict.training.efficiency import (
     doubt_sentence,
     published_efficiency,
 )
-from meted.predict.training.goodput import Goodput, goodput
+from meted.predict.training.goodput import (
+    MTBF_DEVICE_HOURS,
+    FailuresError,
+    Goodput,
+    goodput,
+)
 from meted.predict.training.memory import TrainingDoesNotFitError, checkpoint_bytes
 from meted.predict.training.step import TrainingStep
 
@@ -51,11 +56,16 @@ def plan_training(wish: TrainingWish, known: Efficiency | None = None) -> Traini
     known = known or published_efficiency()
     runs: list[_Run] = []
     misfits: list[tuple[TrainingChoice, TrainingDoesNotFitError]] = []
+    failures: list[tuple[TrainingChoice, FailuresError]] = []
     for choice in wish.choices:
         try:
             runs.append(_run(wish, choice, known))
         except TrainingDoesNotFitError as error:
             misfits.append((choice, error))
+        except FailuresError as error:
+            failures.append((choice, error))
+    if not runs and failures:
+        raise too_fickle(failures)
     if not runs:
         raise does_not_fit(wish, misfits, known)
     best = _best(wish, runs)
@@ -94,11 +104,13 @@ def _run(wish: TrainingWish, choice: TrainingChoice, known: Efficiency) -> _Run:
     fastest = found[0]
     steps = math.ceil(wish.tokens / fastest.algorithm.batch_tokens)
     each = known.whole_seconds(fastest.ideal, fastest.kind.name)
+    vanish = 0.0 if choice.offer is None else choice.offer.interruptions_per_device_hour
     kept = goodput(
         productive_hours=steps * each.expected / 3600,
         devices=as_seen(choice)[1],
         checkpoint_bytes=checkpoint_bytes(wish.architecture, fastest.algorithm),
         storage_bytes_per_second=wish.storage_bytes_per_second,
+        mtbf_device_hours=1 / (1 / MTBF_DEVICE_HOURS + vanish),
     )
     hours = each.through(lambda seconds: steps * seconds / 3600 / kept.productive)
     return _Run(

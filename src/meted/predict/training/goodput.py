@@ -58,6 +58,10 @@ def wall_per_work(
     return mtbf_seconds * again * math.expm1(with_checkpoint) / interval_seconds
 
 
+class FailuresError(ValueError):
+    """Failures come so fast that next to nothing of a run is kept."""
+
+
 def goodput(
     *,
     productive_hours: float,
@@ -70,12 +74,12 @@ def goodput(
     """Goodput of a run of so many productive hours on `devices`, of which each failure stops all.
 
     A checkpoint stops the training while it is written, at the storage's bandwidth; a restart
-    reads it as fast. Raises ValueError if failures come so fast that next to nothing is kept.
+    reads it as fast. Raises FailuresError if failures come so fast that next to nothing is kept.
     """
     mtbf = mtbf_device_hours * 3600 / devices
     write = checkpoint_bytes / storage_bytes_per_second
     if write + restart_seconds > 20 * mtbf:
-        raise ValueError(
+        raise FailuresError(
             f"checkpoint and restart take {write + restart_seconds:.0f} s on {devices} devices, of "
             f"which one fails every {mtbf:.0f} s, expected less: fewer devices or faster storage"
         )

@@ -20,6 +20,7 @@ def main() -> None:
         model=os.environ.get("METED_MODEL", "smollm2-135m"),
         messages=[{"role": "user", "content": question}],
         max_tokens=100,
+        temperature=0,
         stream=True,
         stream_options={"include_usage": True},
     )

@@ -90,12 +90,15 @@ class RealHouse:
             return json.loads(reply.read())
 
     def wait_for_bill_row(self, by: str, key: str, *, patience_s: float = 20) -> dict[str, Any]:
-        """The bill's row for a key, once an interval with it has closed."""
+        """The bill's row for a key, once an interval with it has closed.
+
+        What a request is charged stands there before: its row is written as it ends.
+        """
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             bill = json.loads(self.meted("bill", "--by", by, "--json"))
             for row in bill["rows"]:
-                if row[by] == key:
+                if row[by] == key and row["device_nanos"]:
                     return row
             time.sleep(0.1)
         log = (self.home / "up.log").read_text()[-3000:]

@@ -11,8 +11,9 @@ from meted.domain.algorithm import Parallelism, ServingAlgorithm
 from meted.domain.catalogue.architectures import ARCHITECTURES
 from meted.domain.catalogue.device_kinds import DEVICE_KINDS
 from meted.domain.device_kind import Precision
+from meted.predict.counting import prompt_flops_per_pair
 from meted.predict.energy import READING_POWER, step_energy
-from meted.predict.ideal import StepParts, ideal_step, prompt_flops_per_pair
+from meted.predict.ideal import StepParts, ideal_step
 from meted.predict.roofline import Factors, Setup, combine, predict_replica
 from meted.predict.step_time import StepWork
 

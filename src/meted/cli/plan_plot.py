@@ -11,11 +11,11 @@ from meted.cli.report_plots import COLOURS, INK, OTHERS, STYLE
 from meted.domain.units import Micros, NanoUSD
 from meted.policy.fleet.plan import FleetPlan, InfeasibleError
 from meted.policy.fleet.planner import plan_fleet
+from meted.policy.fleet.traffic import HOURS_PER_MONTH
 from meted.policy.fleet.wish import FleetWish, LatencyLimit
 
 FACTORS = (0.35, 0.5, 0.7, 1.4, 2.0, 3.0)
 """Limits that are planned for besides the wished one."""
-HOURS = 730
 NANOS = 1e9
 
 
@@ -69,7 +69,7 @@ def _curve(axes: Any, wish: FleetWish, plan: FleetPlan, limit: LatencyLimit) -> 
         if alone.nano_usd_per_hour is not None:
             axes.plot(
                 limit.micros / 1000,
-                alone.nano_usd_per_hour * HOURS / NANOS,
+                alone.nano_usd_per_hour * HOURS_PER_MONTH / NANOS,
                 marker="x",
                 linestyle="",
                 color=OTHERS[(number + 1) % len(OTHERS)],

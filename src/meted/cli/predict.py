@@ -11,10 +11,10 @@ from meted.cli.client import connect
 from meted.cli.common import common_options, examples, print_json
 from meted.cli.render import print_table
 from meted.domain.device_kind import Precision
+from meted.live.config import HERE
 from meted.live.home import Home
 from meted.predict.estimate import Estimate
 
-HERE = "here"
 PRECISIONS = click.Choice([one.value for one in Precision])
 
 

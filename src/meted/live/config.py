@@ -376,7 +376,7 @@ def _check_ranges(file: _ConfigFile) -> None:
 
 
 HERE = "here"
-"""The kind of device in a plan that means this machine's own cores."""
+"""The kind of device that means this machine's own cores, in plans and predictions."""
 
 
 def _check_plan(plan: _PlanFile | None) -> None:

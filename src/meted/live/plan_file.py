@@ -9,9 +9,9 @@ import yaml
 
 from meted.domain.market import Offer
 from meted.domain.units import NanoUSD
+from meted.live.config import HERE
 from meted.live.dollars import decimal
 from meted.live.planning import Wished
-from meted.live.predicted import HERE
 from meted.policy.fleet.plan import Alternative, FleetPlan, FleetRow
 from meted.policy.fleet.wish import Metric
 from meted.policy.training_plan import TrainingPlan

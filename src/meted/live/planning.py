@@ -15,12 +15,12 @@ from meted.domain.training_algorithm import Optimizer
 from meted.domain.units import Micros, NanoUSD
 from meted.live.books.recorded import recorded_arrivals
 from meted.live.calibrations import Calibrations, believe
-from meted.live.config import load_config
+from meted.live.config import HERE, load_config
 from meted.live.dollars import decimal
 from meted.live.facts import FactsFile, resolve_model
 from meted.live.facts.price_file import read_price_file
 from meted.live.home import Home
-from meted.live.predicted import HERE, local_kind, usual_algorithm
+from meted.live.predicted import local_kind, usual_algorithm
 from meted.live.traffic import HOUSE, WishedTraffic, parse_traffic, recorded_traffic
 from meted.policy.fleet.wish import (
     FleetWish,

@@ -11,6 +11,7 @@ from meted.domain.device_kind import DeviceKind, Precision
 from meted.live.calibrating import calibrate_here
 from meted.live.calibrations import Belief, Calibrations, believe, served_setup
 from meted.live.checkpoints import Checkpoint
+from meted.live.config import HERE
 from meted.live.device_probe import ProbedDevices, device_kind
 from meted.live.facts import resolve_model
 from meted.live.home import Home
@@ -25,7 +26,6 @@ from meted.predict.performance import (
 )
 from meted.predict.setup import Setup
 
-HERE = "here"
 SHARES = (0.5, 0.99)
 
 

@@ -52,6 +52,13 @@ class _Running:
     since: int = -1
     blocks: int = 0
 
+    def compute(self, room: int) -> tuple[int, int]:
+        """Compute up to `room` more tokens: how many, and the pairs that they attend to."""
+        taken = min(room, self.target - self.computed)
+        pairs = taken * self.computed + taken * taken // 2
+        self.computed += taken
+        return taken, pairs
+
 
 @dataclass(slots=True)
 class Batcher:
@@ -185,10 +192,8 @@ class Batcher:
         for one in list(self._prompts.values()):
             if room <= 0:
                 break
-            taken = min(room, one.target - one.computed)
-            pairs += taken * one.computed + taken * taken // 2
-            chunk, room = chunk + taken, room - taken
-            one.computed += taken
+            taken, attended = one.compute(room)
+            chunk, room, pairs = chunk + taken, room - taken, pairs + attended
             if one.computed == one.target:
                 complete.append(one)
         limit = 0 if gave_way else self.replica.max_batch - self._ending
@@ -197,10 +202,8 @@ class Batcher:
             if one.served.arrival.at > seen_at or not self._admit(one):
                 break
             self._waiting.popleft()
-            taken = min(room, one.target - one.computed)
-            pairs += taken * one.computed + taken * taken // 2
-            chunk, room = chunk + taken, room - taken
-            one.computed += taken
+            taken, attended = one.compute(room)
+            chunk, room, pairs = chunk + taken, room - taken, pairs + attended
             if one.computed == one.target:
                 complete.append(one)
         return chunk, pairs, complete

@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 from meted.domain.architecture import Architecture, ModelKind
 from meted.predict.communication import NOTHING, all_reduce, all_to_all, point_to_point
-from meted.predict.counting import flops_per_pair, kv_bytes_per_token, parameters
+from meted.predict.counting import (
+    flops_per_pair,
+    kv_bytes_per_token,
+    parameters,
+    prompt_flops_per_pair,
+)
 from meted.predict.setup import Setup, kv_shards, peak, sparse_experts
 from meted.predict.step_time import StepWork
 
@@ -157,15 +162,6 @@ def ideal_step(setup: Setup) -> IdealStep:
         lanes=copies,
         stages=layout.pipeline,
     )
-
-
-def prompt_flops_per_pair(one: Architecture) -> float:
-    """Forward FLOPs of a pair in prefill, where latent attention unfolds its keys and values
-    (DeepSeek-V2, 2024) instead of absorbing them in the query as decode does."""
-    if one.latent is None:
-        return flops_per_pair(one)
-    latent = one.latent
-    return 2.0 * one.layers * one.heads * (latent.nope_dim + latent.rope_dim + latent.v_dim)
 
 
 def _row_bytes(setup: Setup) -> float:

@@ -42,7 +42,7 @@ def test_an_unknown_parameter_is_refused() -> None:
 
 def test_static_splits_whatever_the_demand() -> None:
     plan = StaticPolicy().decide(make_snapshot(make_demand(utilisation=1.0), jobs=(JOB,)))
-    assert plan.replicas[0].devices == (0,)
+    assert plan.replicas[0].places == ((0,),)
     assert plan.jobs[0].devices == (1,)
     assert harvest(plan) is Harvest.SHARE
 

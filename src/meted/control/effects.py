@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from meted.domain.allocation import JobAllocation, ReplicaAllocation
+from meted.domain.allocation import JobAllocation
 from meted.domain.deployment import Deployment, Replica
 from meted.domain.job import Job, TrainingSpec
 from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
@@ -10,7 +10,7 @@ from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartReplica:
-    """Start a replica's process on the devices of its allocation."""
+    """Start a replica's process on these devices."""
 
     replica: Replica
     deployment: Deployment
@@ -18,10 +18,11 @@ class StartReplica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceReplicas:
-    """Give the running replicas of a deployment these devices."""
+class PlaceReplica:
+    """Let a running replica use these devices from now on (only where devices are shared)."""
 
-    allocation: ReplicaAllocation
+    replica: ReplicaId
+    devices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class Explain:
 
 Effect = (
     StartReplica
-    | PlaceReplicas
+    | PlaceReplica
     | DrainReplica
     | StopReplica
     | StartJob

@@ -1,10 +1,12 @@
 """What happened: all that control ever learns of a world. `now` is monotonic micros."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from meted.domain.allocation import DeploymentDemand, JobDemand
+from meted.domain.allocation import DeploymentDemand, JobDemand, TenantBudget
 from meted.domain.deployment import Deployment
 from meted.domain.job import Job, JobProgress, TrainingSpec
+from meted.domain.pool import Price
 from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
 
 
@@ -109,6 +111,14 @@ class JobDied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobForgotten:
+    """Nobody asks any more for a job that has ended."""
+
+    now: Micros
+    name: JobName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PauseAsked:
     """A user wants a job to wait."""
 
@@ -151,11 +161,37 @@ class MoneyBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandSeen:
-    """The world's demands at the end of a policy interval."""
+    """The world's demands at the end of a policy interval, and the money that tenants have."""
 
     now: Micros
     deployments: tuple[DeploymentDemand, ...]
     jobs: tuple[JobDemand, ...]
+    budgets: tuple[TenantBudget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesLost:
+    """Devices failed or vanished; what ran on them is reported apart."""
+
+    now: Micros
+    devices: frozenset[int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesBack:
+    """Devices that were lost can be used again."""
+
+    now: Micros
+    devices: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricesChanged:
+    """Kinds of devices cost something else from now on."""
+
+    now: Micros
+    prices: Mapping[str, Price]
 
 
 JobEvent = (
@@ -166,10 +202,22 @@ JobEvent = (
     | JobFinished
     | JobGaveUp
     | JobDied
+    | JobForgotten
     | PauseAsked
     | ResumeAsked
     | CancelAsked
     | MoneyGone
     | MoneyBack
 )
-Event = Deployed | Undeployed | ReplicaReady | ReplicaDrained | ReplicaDied | DemandSeen | JobEvent
+Event = (
+    Deployed
+    | Undeployed
+    | ReplicaReady
+    | ReplicaDrained
+    | ReplicaDied
+    | DevicesLost
+    | DevicesBack
+    | PricesChanged
+    | DemandSeen
+    | JobEvent
+)

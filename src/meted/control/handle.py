@@ -5,31 +5,31 @@ from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from meted.control.effects import (
-    DrainReplica,
     Effect,
     Explain,
     ForgetDeployment,
-    PlaceJob,
-    PlaceReplicas,
     SaveDeployment,
-    StartReplica,
     StopReplica,
 )
 from meted.control.events import (
     DemandSeen,
     Deployed,
+    DevicesBack,
+    DevicesLost,
     Event,
     JobEvent,
+    PricesChanged,
     ReplicaDied,
     ReplicaDrained,
     ReplicaReady,
     Undeployed,
 )
-from meted.control.jobs import handle_job, start_due_jobs
+from meted.control.jobs import handle_job
+from meted.control.placing import drain_replica, enforce, start_replica, vacate
 from meted.control.state import ControlError, ControlState
-from meted.domain.allocation import DeploymentDemand, ReplicaAllocation, Snapshot
-from meted.domain.deployment import Deployment, Replica, ReplicaStatus
-from meted.domain.units import Micros, ReplicaId
+from meted.domain.allocation import DeploymentDemand, Snapshot
+from meted.domain.deployment import Deployment, ReplicaStatus
+from meted.domain.units import Micros
 
 Step = tuple[ControlState, tuple[Effect, ...]]
 
@@ -58,6 +58,12 @@ def handle(state: ControlState, event: Event) -> Step:
             return state, (StopReplica(replica=event.replica),)
         case ReplicaDied():
             return _replica_died(state, event)
+        case DevicesLost():
+            return _devices_lost(state, event)
+        case DevicesBack():
+            return _devices_back(state, event)
+        case PricesChanged():
+            return _prices_changed(state, event)
         case DemandSeen():
             return _decide(state, event)
         case _:
@@ -73,40 +79,36 @@ def _deployed(state: ControlState, event: Deployed) -> Step:
         )
     state = replace(state, deployments=_with(state.deployments, deployment.name, deployment))
     effects: list[Effect] = [SaveDeployment(deployment=deployment)]
-    for _ in range(deployment.replicas):
-        state, start = _start(state, deployment)
-        effects.append(start)
+    if state.pool.shared:
+        for place in _first_places(state, deployment):
+            state, start = start_replica(state, deployment, place)
+            effects.append(start)
     return state, tuple(effects)
 
 
-def _start(state: ControlState, deployment: Deployment) -> tuple[ControlState, StartReplica]:
-    number = state.replicas_ever + 1
-    allocation = state.plan.deployment(deployment.name) or _first_allocation(state, deployment)
-    new = Replica(
-        id=ReplicaId(f"{deployment.name}-{number}"),
-        deployment=deployment.name,
-        status=ReplicaStatus.STARTING,
-        threads=allocation.threads,
-    )
-    state = replace(state, replicas=_with(state.replicas, new.id, new), replicas_ever=number)
-    return state, StartReplica(replica=new, deployment=deployment, devices=allocation.devices)
+def _first_places(state: ControlState, deployment: Deployment) -> tuple[tuple[int, ...], ...]:
+    """What the policy gives a deployment that nobody has asked yet: threads are fixed at start.
 
-
-def _first_allocation(state: ControlState, deployment: Deployment) -> ReplicaAllocation:
-    """What the policy gives a deployment that nobody has asked yet: threads are fixed at start."""
+    Where devices have one user at a time, it waits for the next decision instead.
+    """
+    if (known := state.plan.deployment(deployment.name)) is not None:
+        return known.places
+    least, most = deployment.bounds
     demand = DeploymentDemand(
         deployment=deployment.name,
-        replicas=deployment.replicas,
+        replicas=0,
         arrivals_per_second=0.0,
         queued=0,
         running=0,
         utilisation=0.0,
         tokens_per_second=0.0,
         slo=deployment.slo,
+        least=least,
+        most=most,
     )
     snapshot = Snapshot(now=Micros(0), pool=state.pool, deployments=(demand,), jobs=())
     (allocation,) = state.policy.decide(snapshot).replicas
-    return allocation
+    return allocation.places
 
 
 def _undeployed(state: ControlState, event: Undeployed) -> Step:
@@ -114,17 +116,12 @@ def _undeployed(state: ControlState, event: Undeployed) -> Step:
         known = ", ".join(state.deployments) or "none"
         raise ControlError(f"no deployment is named {event.name!r}; there are: {known}")
     effects: list[Effect] = [ForgetDeployment(name=event.name)]
-    replicas = dict(state.replicas)
-    for one in state.replicas.values():
-        if one.deployment != event.name:
-            continue
-        if one.status is ReplicaStatus.BACKOFF:
-            del replicas[one.id]
-            continue
-        replicas[one.id] = replace(one, status=ReplicaStatus.DRAINING)
-        effects.append(DrainReplica(replica=one.id))
+    for one in list(state.replicas.values()):
+        if one.deployment == event.name and one.status is not ReplicaStatus.DRAINING:
+            state, drain = drain_replica(state, one)
+            effects += drain
     deployments = {n: d for n, d in state.deployments.items() if n != event.name}
-    return replace(state, deployments=deployments, replicas=replicas), tuple(effects)
+    return replace(state, deployments=deployments), tuple(effects)
 
 
 def _replica_ready(state: ControlState, event: ReplicaReady) -> Step:
@@ -143,7 +140,7 @@ def _replica_died(state: ControlState, event: ReplicaDied) -> Step:
     replicas = {i: r for i, r in state.replicas.items() if i != dead.id}
     state = replace(state, replicas=replicas)
     if dead.status is ReplicaStatus.DRAINING or dead.deployment not in state.deployments:
-        return state, ()
+        return vacate(state, dead.devices, event.now)
     failures = 1 if dead.status is ReplicaStatus.READY else dead.starts
     pause = min(LAST_RETRY_US, FIRST_RETRY_US * 2 ** (failures - 1))
     waiting = replace(
@@ -157,48 +154,59 @@ def _replica_died(state: ControlState, event: ReplicaDied) -> Step:
         f"failure {failures} in a row"
     )
     state = replace(state, replicas=_with(state.replicas, dead.id, waiting))
+    state, started = vacate(state, dead.devices, event.now)
+    return state, (Explain(at=event.now, reason=reason), *started)
+
+
+def _devices_lost(state: ControlState, event: DevicesLost) -> Step:
+    reason = f"{len(event.devices)} devices are lost: {event.reason}"
+    state = replace(state, lost=state.lost | event.devices)
     return state, (Explain(at=event.now, reason=reason),)
 
 
+def _devices_back(state: ControlState, event: DevicesBack) -> Step:
+    state = replace(state, lost=state.lost - event.devices)
+    reason = f"{len(event.devices)} devices can be used again, {len(state.lost)} cannot"
+    return state, (Explain(at=event.now, reason=reason),)
+
+
+def _prices_changed(state: ControlState, event: PricesChanged) -> Step:
+    pool = replace(state.pool, prices={**state.pool.prices, **event.prices})
+    changes = ", ".join(
+        f"{kind} ${price.nano_usd_per_device_hour / 1e9:.4g}/h"
+        for kind, price in sorted(event.prices.items())
+    )
+    reason = f"devices cost now: {changes}"
+    return replace(state, pool=pool), (Explain(at=event.now, reason=reason),)
+
+
 def _decide(state: ControlState, event: DemandSeen) -> Step:
-    """Ask the policy, and do only what differs from the plan in force."""
-    state, effects = _restart_due(state, event.now)
+    """Ask the policy, and put its plan in force."""
     snapshot = Snapshot(
         now=event.now,
         pool=state.pool,
         deployments=event.deployments,
         jobs=event.jobs,
         previous=state.plan,
+        seed=state.seed,
+        budgets=event.budgets,
+        unavailable=unavailable(state),
+        solver_seconds=state.solver_seconds,
     )
-    plan = state.policy.decide(snapshot)
-    for allocation in plan.replicas:
-        before = state.plan.deployment(allocation.deployment)
-        if before is None or before.devices != allocation.devices:
-            effects.append(PlaceReplicas(allocation=allocation))
-            effects.append(Explain(at=event.now, reason=allocation.reason))
-    for allocation in plan.jobs:
-        before = state.plan.job(allocation.job)
-        if before is None or (before.harvest, before.devices) != (
-            allocation.harvest,
-            allocation.devices,
-        ):
-            effects.append(PlaceJob(allocation=allocation))
-            effects.append(Explain(at=event.now, reason=allocation.reason))
-    state, started = start_due_jobs(replace(state, plan=plan), event.now)
-    return state, (*effects, *started)
+    return enforce(state, state.policy.decide(snapshot), event.now)
 
 
-def _restart_due(state: ControlState, now: Micros) -> tuple[ControlState, list[Effect]]:
-    effects: list[Effect] = []
-    for old in list(state.replicas.values()):
-        if old.status is not ReplicaStatus.BACKOFF or (old.retry_at or 0) > now:
-            continue
-        replicas = {i: r for i, r in state.replicas.items() if i != old.id}
-        state, start = _start(replace(state, replicas=replicas), state.deployments[old.deployment])
-        again = replace(start.replica, starts=old.starts)
-        state = replace(state, replicas=_with(state.replicas, again.id, again))
-        effects.append(replace(start, replica=again))
-    return state, effects
+def unavailable(state: ControlState) -> frozenset[int]:
+    """Devices that no plan may use now: lost, or of a replica that drains."""
+    if state.pool.shared:
+        return state.lost
+    draining = (
+        device
+        for replica in state.replicas.values()
+        if replica.status is ReplicaStatus.DRAINING
+        for device in replica.devices
+    )
+    return state.lost.union(draining)
 
 
 def _with(mapping: Mapping[Name, Value], name: Name, value: Value) -> dict[Name, Value]:

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import assert_never
 
-from meted.control.effects import Effect, Explain, PauseJob, ResumeJob, SaveJob, StartJob, StopJob
+from meted.control.effects import Effect, Explain, PauseJob, ResumeJob, SaveJob, StopJob
 from meted.control.events import (
     CancelAsked,
     JobDied,
     JobEvent,
     JobFinished,
+    JobForgotten,
     JobGaveUp,
     JobMoved,
     JobRemembered,
@@ -19,13 +20,13 @@ from meted.control.events import (
     PauseAsked,
     ResumeAsked,
 )
+from meted.control.placing import WITH_PROCESS, vacate
 from meted.control.state import ControlError, ControlState
 from meted.domain.job import FINAL_JOB_STATUSES, Job, JobStatus
-from meted.domain.units import JobName, Micros
+from meted.domain.units import JobName
 
 Step = tuple[ControlState, tuple[Effect, ...]]
 
-WITH_PROCESS = frozenset({JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSED})
 MOST_STARTS_WITHOUT_PROGRESS = 5
 FIRST_RETRY_US = 500_000
 
@@ -49,7 +50,9 @@ def handle_job(state: ControlState, event: JobEvent) -> Step:
             job = _job(state, event.name)
             return _put(state, replace(job, status=JobStatus.FAILED, error=event.reason))
         case JobDied():
-            return _died(state, event)
+            return _left(state, event)
+        case JobForgotten():
+            return _forget(state, event.name)
         case PauseAsked():
             return _pause(state, event.name)
         case ResumeAsked():
@@ -62,21 +65,6 @@ def handle_job(state: ControlState, event: JobEvent) -> Step:
             return _release(state, event)
         case _:
             assert_never(event)
-
-
-def start_due_jobs(state: ControlState, now: Micros) -> Step:
-    """Start the jobs to which the plan gives devices and which have no process yet."""
-    effects: list[Effect] = []
-    for allocation in state.plan.jobs:
-        job = state.jobs.get(allocation.job)
-        if job is None or job.status not in (JobStatus.QUEUED, JobStatus.BACKOFF):
-            continue
-        if job.pause_wanted or job.held or (job.retry_at or 0) > now:
-            continue
-        job = replace(job, status=JobStatus.STARTING, starts=job.starts + 1, retry_at=None)
-        state, saved = _put(state, job)
-        effects += [*saved, StartJob(spec=job.spec, allocation=allocation)]
-    return state, tuple(effects)
 
 
 def _submitted(state: ControlState, event: JobSubmitted) -> Step:
@@ -93,7 +81,7 @@ def _remembered(state: ControlState, job: Job) -> Step:
     """After a restart no job has a process: unfinished ones queue again, paused ones wait."""
     if job.status not in FINAL_JOB_STATUSES:
         status = JobStatus.CANCELLED if job.cancel_wanted else JobStatus.QUEUED
-        job = replace(job, status=status, starts=0, retry_at=None)
+        job = replace(job, status=status, starts=0, retry_at=None, devices=(), preempted=False)
     return _put(state, job)
 
 
@@ -113,14 +101,33 @@ def _moved(state: ControlState, event: JobMoved) -> Step:
     return state, (SaveJob(job=moved),) if changed else ()
 
 
-def _died(state: ControlState, event: JobDied) -> Step:
+def _left(state: ControlState, event: JobDied) -> Step:
+    """A trainer's process is gone: its devices are free for whoever is planned on them."""
     job = state.jobs.get(event.name)
-    if job is None or job.status in FINAL_JOB_STATUSES:
+    if job is None:
+        return state, ()
+    state = replace(state, jobs={**state.jobs, event.name: replace(job, devices=())})
+    state, effects = _died(state, event)
+    state, started = vacate(state, job.devices, event.now)
+    return state, (*effects, *started)
+
+
+def _forget(state: ControlState, name: JobName) -> Step:
+    job = _job(state, name)
+    if job.status not in FINAL_JOB_STATUSES:
+        raise ControlError(f"cannot forget job {name!r}: it is {job.status}; cancel it first")
+    return replace(state, jobs={n: one for n, one in state.jobs.items() if n != name}), ()
+
+
+def _died(state: ControlState, event: JobDied) -> Step:
+    job = state.jobs[event.name]
+    if job.status in FINAL_JOB_STATUSES:
         return state, ()
     if job.cancel_wanted:
         return _put(state, replace(job, status=JobStatus.CANCELLED))
-    if job.pause_wanted or job.held:
-        return _put(state, replace(job, status=JobStatus.QUEUED))
+    if job.pause_wanted or job.held or job.preempted:
+        starts = 0 if job.preempted else job.starts
+        return _put(state, replace(job, status=JobStatus.QUEUED, preempted=False, starts=starts))
     if job.starts >= MOST_STARTS_WITHOUT_PROGRESS:
         error = f"its process ended {job.starts} times without a new checkpoint: {event.reason}"
         return _put(state, replace(job, status=JobStatus.FAILED, error=error))

@@ -28,7 +28,11 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A checkpoint by name, how many replicas are wanted, and what they owe their clients."""
+    """A checkpoint by name, how many replicas are wanted, and what they owe their clients.
+
+    least, most: bounds between which a policy may choose; None: `replicas`. least 0 lets it unload
+    a deployment that nobody uses.
+    """
 
     name: DeploymentName
     checkpoint: str
@@ -37,6 +41,14 @@ class Deployment:
     slo: SLO
     max_batch: int
     max_queue: int
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Least and most replicas."""
+        least = self.replicas if self.least is None else self.least
+        return least, max(least, self.replicas if self.most is None else self.most)
 
 
 class ReplicaStatus(StrEnum):
@@ -51,11 +63,12 @@ class ReplicaStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One running copy of a deployment."""
+    """One running copy of a deployment, on its devices."""
 
     id: ReplicaId
     deployment: DeploymentName
     status: ReplicaStatus
     threads: int
+    devices: tuple[int, ...] = ()
     starts: int = 1
     retry_at: Micros | None = None

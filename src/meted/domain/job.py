@@ -92,7 +92,8 @@ class JobProgress:
 class Job:
     """A training job: what was asked, where it is, and why it ended if it failed.
 
-    held: why no budget pays for its next part; empty while one does.
+    held: why no budget pays for its next part; empty while one does. devices: of its process.
+    preempted: it is to give its devices up and to come back when it is allotted some.
     """
 
     spec: TrainingSpec
@@ -103,4 +104,6 @@ class Job:
     held: str = ""
     starts: int = 0
     retry_at: int | None = None
+    devices: tuple[int, ...] = ()
+    preempted: bool = False
     error: str | None = None

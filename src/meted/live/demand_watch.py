@@ -241,6 +241,7 @@ class DemandWatch:
         self._tokens = 0
         rate = self._forecast.rate(ahead_s)
         rate = 0.0 if rate < 1e-3 else rate
+        least, most = self._deployment.bounds
         load = Load(
             arrivals_per_second=rate,
             prompt_tokens=self._prompt,
@@ -256,6 +257,8 @@ class DemandWatch:
             utilisation=utilisation(self.cost, load),
             tokens_per_second=self._tokens_per_second,
             slo=self._deployment.slo,
+            least=least,
+            most=most,
             predicted=tuple(
                 predict_serving(self.cost, load, self._slow(level))
                 for level in (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)

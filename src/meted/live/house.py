@@ -17,7 +17,7 @@ from meted.control.effects import (
     ForgetDeployment,
     PauseJob,
     PlaceJob,
-    PlaceReplicas,
+    PlaceReplica,
     ResumeJob,
     SaveDeployment,
     SaveJob,
@@ -286,11 +286,9 @@ class House:
         match effect:
             case StartReplica():
                 self.spawn(self._start_replica(effect))
-            case PlaceReplicas(allocation=allocation):
-                for replica_id, worker in self._workers.items():
-                    known = self.state.replicas.get(replica_id)
-                    if known is not None and known.deployment == allocation.deployment:
-                        worker.place(allocation.devices, Urgency.NORMAL)
+            case PlaceReplica(replica=replica, devices=devices):
+                if replica in self._workers:
+                    self._workers[replica].place(devices, Urgency.NORMAL)
             case DrainReplica(replica=replica):
                 self.serving.drain(replica)
             case StopReplica(replica=replica):

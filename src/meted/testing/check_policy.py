@@ -64,9 +64,13 @@ def _check_plan(snapshot: Snapshot, plan: Plan) -> None:
     )
     jobs = [allocation.job for allocation in plan.jobs]
     assert len(set(jobs)) == len(jobs) and set(jobs) <= {job.job for job in snapshot.jobs}
-    for allocation in (*plan.replicas, *plan.jobs):
+    for demand, allocation in zip(snapshot.deployments, plan.replicas, strict=True):
+        assert demand.least <= len(allocation.places) <= demand.most
+        assert all(place and set(place) <= known for place in allocation.places)
+    for allocation in plan.jobs:
         assert allocation.devices and set(allocation.devices) <= known
         assert 1 <= allocation.threads <= len(known)
+    for allocation in (*plan.replicas, *plan.jobs, *plan.waiting):
         assert any(character.isdigit() for character in allocation.reason), (
             f"a reason has numbers: {allocation.reason!r}"
         )

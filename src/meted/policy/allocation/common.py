@@ -20,8 +20,7 @@ def everywhere(snapshot: Snapshot, demand: DeploymentDemand) -> ReplicaAllocatio
     devices = snapshot.pool.indices
     return ReplicaAllocation(
         deployment=demand.deployment,
-        devices=devices,
-        threads=len(devices),
+        places=(devices,) * demand.least,
         reason=(
             f"{demand.deployment}: all {len(devices)} devices; "
             f"{demand.arrivals_per_second:.2f} requests/s forecast, {demand.running} running, "

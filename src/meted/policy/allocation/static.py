@@ -48,8 +48,7 @@ class StaticPolicy:
             replicas=tuple(
                 ReplicaAllocation(
                     deployment=demand.deployment,
-                    devices=serving,
-                    threads=count,
+                    places=(serving,) * demand.least,
                     reason=f"{demand.deployment}: {split}",
                 )
                 for demand in snapshot.deployments

@@ -1,0 +1,110 @@
+"""Every device's use at every moment, priced exactly: what the books and the plots are made of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from meted.domain.pool import Pool, Price
+from meted.domain.units import MICROS_PER_SECOND, SECONDS_PER_HOUR, Micros, NanoUSD, TenantName
+from meted.sim.result import Segment, Use
+
+MICROS_PER_HOUR = MICROS_PER_SECOND * SECONDS_PER_HOUR
+NOBODY = TenantName("")
+
+
+class Recorder:
+    """Begins with all devices idle at moment 0.
+
+    A device's cost is rounded down along its whole time, so that its segments add up to its
+    capacity times its prices to the nano-dollar.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._prices: dict[str, Price] = {
+            device.kind: pool.price_of(device.kind) for device in pool.devices
+        }
+        self._kind = {device.index: device.kind for device in pool.devices}
+        self._now: dict[int, tuple[int, Use, str, TenantName]] = {
+            device.index: (0, Use.IDLE, "", NOBODY) for device in pool.devices
+        }
+        self._owed: dict[int, int] = dict.fromkeys(self._now, 0)
+        """What the closed segments cost, in nano-USD times micros per hour, not rounded yet."""
+        self.segments: list[Segment] = []
+
+    def use(self, device: int) -> Use:
+        """What a device is used for now."""
+        return self._now[device][1]
+
+    def put(
+        self,
+        devices: Iterable[int],
+        at: int,
+        use: Use,
+        who: str = "",
+        tenant: TenantName = NOBODY,
+    ) -> None:
+        """From `at` on the devices are used so. Nothing changes for one that already is."""
+        for device in devices:
+            began, before, whose, _ = self._now[device]
+            if (before, whose) == (use, who):
+                continue
+            self._end(device, began, at)
+            self._now[device] = (at, use, who, tenant)
+
+    def split(self, devices: Iterable[int], at: int, busy_micros: int) -> None:
+        """Of the time since a replica's last split, it had work for `busy_micros`."""
+        for device in devices:
+            began, _, who, tenant = self._now[device]
+            busy = min(busy_micros, at - began)
+            self._now[device] = (began, Use.SERVING, who, tenant)
+            self._end(device, began, began + busy)
+            self._now[device] = (began + busy, Use.READY, who, tenant)
+            self._end(device, began + busy, at)
+            self._now[device] = (at, Use.READY, who, tenant)
+
+    def reassign(self, segments: Sequence[Segment], first: int) -> None:
+        """Put other segments in the place of those from number `first` on, at the same cost."""
+        self.segments[first:] = segments
+
+    def reprice(self, at: int, prices: Mapping[str, Price]) -> None:
+        """Kinds cost something else from `at` on."""
+        for device, kind in self._kind.items():
+            if kind in prices:
+                began, use, who, tenant = self._now[device]
+                self._end(device, began, at)
+                self._now[device] = (at, use, who, tenant)
+        self._prices.update(prices)
+
+    def close(self, at: int) -> Sequence[Segment]:
+        """End all segments at `at`."""
+        for device, (began, use, who, tenant) in self._now.items():
+            self._end(device, began, at)
+            self._now[device] = (at, use, who, tenant)
+        return self.segments
+
+    def spent(self, device: int) -> NanoUSD:
+        """What a device's closed segments cost together."""
+        return NanoUSD(self._owed[device] // MICROS_PER_HOUR)
+
+    def _end(self, device: int, began: int, at: int) -> None:
+        if at <= began:
+            return
+        _, use, who, tenant = self._now[device]
+        before = self._owed[device]
+        after = before + (at - began) * self._rate(self._prices[self._kind[device]], use)
+        self._owed[device] = after
+        cost = after // MICROS_PER_HOUR - before // MICROS_PER_HOUR
+        self.segments.append(
+            Segment(device, Micros(began), Micros(at), use, who, tenant, NanoUSD(cost))
+        )
+
+    @staticmethod
+    def _rate(price: Price, use: Use) -> int:
+        match use:
+            case Use.GONE:
+                return 0
+            case Use.PARKED:
+                return price.when_parked
+            case Use.IDLE:
+                return price.when_idle
+            case _:
+                return price.nano_usd_per_device_hour

@@ -1,0 +1,208 @@
+"""The simulated world: it executes control's effects, and tells control what happens then."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import assert_never
+
+from meted.control.effects import (
+    DrainReplica,
+    Effect,
+    Explain,
+    ForgetDeployment,
+    PauseJob,
+    PlaceJob,
+    PlaceReplica,
+    ResumeJob,
+    SaveDeployment,
+    SaveJob,
+    StartJob,
+    StartReplica,
+    StopJob,
+    StopReplica,
+)
+from meted.control.events import (
+    DemandSeen,
+    Deployed,
+    DevicesBack,
+    DevicesLost,
+    Event,
+    JobFinished,
+    JobSubmitted,
+    PricesChanged,
+)
+from meted.control.handle import handle
+from meted.control.state import ControlState
+from meted.domain.job import TrainingSpec
+from meted.domain.units import Micros
+from meted.sim.recorder import Recorder
+from meted.sim.result import Decision, Result, Use
+from meted.sim.scenario import Outage, PriceChange, Scenario, SimJob
+from meted.sim.training import Training
+
+
+def simulate(scenario: Scenario) -> Result:
+    """Run a scenario to its end: to its horizon, or until all work is done.
+
+    Raises ValueError if a plan of the policy cannot be, such as a job on devices of two kinds.
+    """
+    return World(scenario).run()
+
+
+class World:
+    """Events in the order of their moments, and of their making where those are equal."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.now = 0
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._made = 0
+        self.state = ControlState(
+            pool=scenario.pool,
+            policy=scenario.policy,
+            seed=scenario.seed,
+            solver_seconds=scenario.solver_seconds,
+        )
+        self.recorder = Recorder(scenario.pool)
+        self.training = Training(
+            scenario.pool, recorder=self.recorder, schedule=self.schedule, happen=self.happen
+        )
+        self.decisions: list[Decision] = []
+        self.plans = 0
+        self._to_come = len(scenario.jobs)
+        self._decides_at = -1
+        self._parked: frozenset[int] = frozenset()
+
+    def schedule(self, at: int, action: Callable[[], None]) -> None:
+        """Do something at a moment that is not past."""
+        self._made += 1
+        heappush(self._queue, (max(at, self.now), self._made, action))
+
+    def happen(self, event: Event) -> None:
+        """Something happens: let control say what follows, and do it."""
+        self.state, effects = handle(self.state, event)
+        for effect in effects:
+            self._execute(effect)
+        if self.scenario.at_once and isinstance(event, JobSubmitted | JobFinished):
+            self._decide_soon()
+
+    def run(self) -> Result:
+        """From moment 0 to the end."""
+        self._lay_out()
+        horizon = self.scenario.horizon
+        while self._queue and (self._work_is_left() or horizon is not None):
+            at, _, action = self._queue[0]
+            if horizon is not None and at > horizon:
+                break
+            heappop(self._queue)
+            self.now = at
+            action()
+        return self._result(self.now if horizon is None else horizon)
+
+    def _lay_out(self) -> None:
+        scenario = self.scenario
+        for one in scenario.deployments:
+            self.happen(Deployed(now=Micros(0), deployment=one.deployment))
+        for job in scenario.jobs:
+            self.schedule(job.arrived, lambda job=job: self._comes(job))
+        for outage in scenario.outages:
+            self.schedule(outage.at, lambda outage=outage: self._lose(outage))
+        for change in scenario.price_changes:
+            self.schedule(change.at, lambda change=change: self._reprice(change))
+        self.schedule(0, self._tick)
+
+    def _work_is_left(self) -> bool:
+        return self._to_come > 0 or self.training.unfinished
+
+    def _comes(self, job: SimJob) -> None:
+        self._to_come -= 1
+        self.training.came(job)
+        spec = TrainingSpec(
+            name=job.name, base="", data="", tenant=job.tenant, steps=max(1, round(job.steps))
+        )
+        self.happen(JobSubmitted(now=Micros(self.now), spec=spec))
+
+    def _lose(self, outage: Outage) -> None:
+        now = Micros(self.now)
+        self.happen(DevicesLost(now=now, devices=outage.devices, reason=outage.reason))
+        self.training.lost(outage.devices, now, outage.reason)
+        self.recorder.put(outage.devices, now, Use.GONE)
+        if outage.back is not None:
+            self.schedule(outage.back, lambda: self._come_back(outage.devices))
+
+    def _come_back(self, devices: frozenset[int]) -> None:
+        self.recorder.put(devices, self.now, Use.IDLE)
+        self.happen(DevicesBack(now=Micros(self.now), devices=devices))
+
+    def _reprice(self, change: PriceChange) -> None:
+        self.recorder.reprice(self.now, change.prices)
+        self.happen(PricesChanged(now=Micros(self.now), prices=change.prices))
+
+    def _tick(self) -> None:
+        self._decide()
+        self.schedule(self.now + self.scenario.interval, self._tick)
+
+    def _decide_soon(self) -> None:
+        """Once, after all that happens at this moment."""
+        if self._decides_at != self.now:
+            self._decides_at = self.now
+            self.schedule(self.now, self._decide)
+
+    def _decide(self) -> None:
+        now = Micros(self.now)
+        self.plans += 1
+        self.happen(
+            DemandSeen(
+                now=now,
+                deployments=(),
+                jobs=self.training.demands(now, self.state.jobs),
+                budgets=tuple(self.scenario.budgets),
+            )
+        )
+        self._park()
+
+    def _park(self) -> None:
+        """Devices that the plan parks, and that nobody uses, are parked; the others are not."""
+        wanted = frozenset(self.state.plan.parked_devices)
+        for device in sorted(wanted | self._parked):
+            use = self.recorder.use(device)
+            if device in wanted and use is Use.IDLE:
+                self.recorder.put((device,), self.now, Use.PARKED)
+            elif device not in wanted and use is Use.PARKED:
+                self.recorder.put((device,), self.now, Use.IDLE)
+        self._parked = wanted
+
+    def _switching_on(self, devices: tuple[int, ...]) -> int:
+        parked = any(self.recorder.use(device) is Use.PARKED for device in devices)
+        return self.scenario.unpark if parked else 0
+
+    def _execute(self, effect: Effect) -> None:
+        match effect:
+            case StartJob(allocation=allocation):
+                delay = self._switching_on(allocation.devices)
+                self.training.start(effect, self.now, delay=delay)
+            case StopJob(name=name):
+                self.training.stop(name, self.now)
+            case Explain(at=at, reason=reason):
+                self.decisions.append(Decision(at=at, reason=reason))
+            case StartReplica() | PlaceReplica() | DrainReplica() | StopReplica():
+                raise NotImplementedError
+            case PlaceJob() | PauseJob() | ResumeJob():
+                raise NotImplementedError
+            case SaveDeployment() | ForgetDeployment() | SaveJob():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _result(self, ended: int) -> Result:
+        segments = self.recorder.close(ended)
+        cost: dict[str, int] = {}
+        for one in segments:
+            cost[one.who] = cost.get(one.who, 0) + one.cost
+        return Result(
+            ended=Micros(ended),
+            jobs=self.training.results(cost),
+            deployments=(),
+            segments=segments,
+            decisions=self.decisions,
+            plans=self.plans,
+        )

@@ -4,8 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from meted.control.effects import StartJob
-from meted.control.events import Event, JobDied, JobFinished, JobForgotten, JobMoved
-from meted.domain.allocation import JobDemand
+from meted.control.events import (
+    Event,
+    JobDied,
+    JobFinished,
+    JobForgotten,
+    JobMoved,
+    JobWaits,
+)
+from meted.domain.allocation import Harvest, JobAllocation, JobDemand
 from meted.domain.job import Job, JobProgress, JobStatus, TrainingPhase
 from meted.domain.pool import Pool
 from meted.domain.units import JobName, Micros, NanoUSD
@@ -14,6 +21,8 @@ from meted.sim.result import JobResult, Use
 from meted.sim.scenario import SimJob
 
 LEFT = "it made its work durable and left its devices"
+NOTICED = 0.001
+"""Change of what serving leaves that makes a new pace."""
 NEAR = 1e-9
 """Share of its steps that a job may lack to be done: what summing floats loses."""
 
@@ -35,9 +44,11 @@ class _Progress:
     goes_at: int = 0
     version: int = 0
     leaving: bool = False
+    paused: bool = False
     started: int | None = None
     finished: int | None = None
     restarts: int = 0
+    harvest: Harvest = Harvest.SHARE
     attained: dict[str, int] = field(default_factory=dict[str, int])
 
 
@@ -53,6 +64,8 @@ class Training:
         happen: Callable[[Event], None],
     ) -> None:
         self._recorder, self._schedule, self._happen = recorder, schedule, happen
+        self._shared = pool.shared
+        self._free = 1.0
         self._kind = {device.index: device.kind for device in pool.devices}
         self._node = {device.index: device.node for device in pool.devices}
         self._jobs: dict[JobName, _Progress] = {}
@@ -80,20 +93,53 @@ class Training:
                 f"the plan gives job {one.job.name!r} devices of {sorted(kinds)}; expected one kind"
             )
         one.devices, one.kind = devices, kinds.pop()
+        one.harvest = effect.allocation.harvest
         one.nodes = len({self._node[device] for device in devices})
         one.restarts += one.started is not None
         one.started = now if one.started is None else one.started
         one.since = now
         one.goes_at = now + delay + one.job.restart
-        one.leaving = False
+        one.leaving = one.paused = False
         one.version += 1
         if one.goes_at > now:
-            self._recorder.put(
-                devices, now, Use.RESTARTING, who=one.job.name, tenant=one.job.tenant
-            )
+            self._record(one, now, Use.RESTARTING)
             self._later(one, one.goes_at, lambda: self._goes(one, one.goes_at))
         else:
             self._goes(one, now)
+
+    def place(self, allocation: JobAllocation, now: int) -> None:
+        """Where devices are shared: a job may use them in another way from now on."""
+        one = self._open.get(allocation.job)
+        if one is None or not one.devices:
+            return
+        self._catch_up(one, now)
+        one.devices, one.harvest = allocation.devices, allocation.harvest
+        if now >= one.goes_at and not (one.leaving or one.paused):
+            self._set_pace(one, now)
+
+    def breathe(self, free: float, now: int) -> None:
+        """Where devices are shared: what serving leaves of them from now on, 0 to 1."""
+        if abs(free - self._free) < NOTICED:
+            return
+        for one in self._open.values():
+            self._catch_up(one, now)
+        self._free = free
+        for one in self._open.values():
+            if one.devices and now >= one.goes_at and not (one.leaving or one.paused):
+                self._set_pace(one, now)
+
+    @property
+    def harvesting(self) -> JobName | None:
+        """The job that uses shared devices now, if one does."""
+        return next(
+            (name for name, one in self._open.items() if one.devices and self._part(one) > 0), None
+        )
+
+    def _part(self, one: _Progress) -> float:
+        """Share of its devices that a job gets."""
+        if not self._shared or one.harvest is Harvest.SHARE:
+            return 1.0
+        return 0.0 if one.harvest is Harvest.NONE else self._free
 
     def stop(self, name: JobName, now: int) -> None:
         """A job makes its work durable and leaves its devices."""
@@ -109,6 +155,21 @@ class Training:
             self._later(one, at, lambda: self._left(one, at, LEFT))
         else:
             self._left(one, now, LEFT)
+
+    def pause(self, name: JobName, now: int) -> None:
+        """A job makes its work durable and waits where it is."""
+        one = self._jobs[name]
+        self._catch_up(one, now)
+        one.saved, one.pace, one.paused = one.done, 0.0, True
+        one.version += 1
+        self._happen(JobWaits(now=Micros(now), name=name))
+
+    def resume(self, name: JobName, now: int) -> None:
+        """A waiting job goes on."""
+        one = self._jobs[name]
+        if one.devices and one.paused:
+            one.paused = False
+            self._goes(one, now)
 
     def lost(self, devices: frozenset[int], now: int, reason: str) -> None:
         """Devices are gone: the jobs on them fall back to their last checkpoint."""
@@ -163,9 +224,14 @@ class Training:
             options=job.model.options(one.done),
         )
 
+    def _record(self, one: _Progress, at: int, use: Use) -> None:
+        """Shared devices are recorded by the world, which knows who else uses them."""
+        if not self._shared:
+            self._recorder.put(one.devices, at, use, who=one.job.name, tenant=one.job.tenant)
+
     def _goes(self, one: _Progress, at: int) -> None:
         self._catch_up(one, at)
-        self._recorder.put(one.devices, at, Use.TRAINING, who=one.job.name, tenant=one.job.tenant)
+        self._record(one, at, Use.TRAINING)
         one.saved_at = at
         progress = JobProgress(
             step=int(one.done),
@@ -181,13 +247,13 @@ class Training:
         model = one.job.model
         one.pace = model.steps_per_second(
             one.done, kind=one.kind, devices=len(one.devices), nodes=one.nodes
-        )
+        ) * self._part(one)
+        one.version += 1
         if one.pace <= 0:
             return
         target = min(one.job.steps, model.steady_until(one.done))
         seconds = max(0.0, target - one.done) / one.pace
         moment = at + max(1, -int(-seconds * 1e6 // 1))
-        one.version += 1
         self._later(one, moment, lambda: self._reached(one, moment, target))
 
     def _reached(self, one: _Progress, at: int, target: float) -> None:
@@ -210,7 +276,8 @@ class Training:
 
     def _release(self, one: _Progress, at: int) -> None:
         self._catch_up(one, at)
-        self._recorder.put(one.devices, at, Use.IDLE)
+        if not self._shared:
+            self._recorder.put(one.devices, at, Use.IDLE)
         one.devices, one.pace, one.leaving = (), 0.0, False
         one.version += 1
 
@@ -218,7 +285,7 @@ class Training:
         """Count steps and device time up to now."""
         if not one.devices or now <= one.since:
             return
-        micros = now - one.since
+        micros = round((now - one.since) * self._part(one))
         one.attained[one.kind] = one.attained.get(one.kind, 0) + micros * len(one.devices)
         if one.pace > 0 and now > one.goes_at:
             before, went = one.done, now - max(one.since, one.goes_at)

@@ -186,8 +186,12 @@ class World:
                 self.decisions.append(Decision(at=at, reason=reason))
             case StartReplica() | PlaceReplica() | DrainReplica() | StopReplica():
                 raise NotImplementedError
-            case PlaceJob() | PauseJob() | ResumeJob():
-                raise NotImplementedError
+            case PlaceJob(allocation=allocation):
+                self.training.place(allocation, self.now)
+            case PauseJob(name=name):
+                self.training.pause(name, self.now)
+            case ResumeJob(name=name):
+                self.training.resume(name, self.now)
             case SaveDeployment() | ForgetDeployment() | SaveJob():
                 pass
             case _:

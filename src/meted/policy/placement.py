@@ -9,38 +9,46 @@ class Placer:
     """Hands out a snapshot's devices, each once; none that is unavailable."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._nodes: dict[str, dict[int, list[int]]] = {}
         self._where: dict[int, tuple[str, int]] = {}
+        self._nodes: dict[tuple[str, int], dict[int, None]] = {}
         self._free: dict[str, int] = {}
-        self._taken: set[int] = set(snapshot.unavailable)
         for device in snapshot.pool.devices:
             if device.index in snapshot.unavailable:
                 continue
-            node = self._nodes.setdefault(device.kind, {}).setdefault(device.node, [])
-            node.append(device.index)
-            self._where[device.index] = (device.kind, device.node)
+            place = (device.kind, device.node)
+            self._where[device.index] = place
+            self._nodes.setdefault(place, {})[device.index] = None
             self._free[device.kind] = self._free.get(device.kind, 0) + 1
+        self._taken: set[int] = set()
+        self._by_room: dict[str, dict[int, dict[int, None]]] = {}
+        """Nodes of a kind by how many of its devices they have left, in a fixed order."""
+        for (kind, node), devices in self._nodes.items():
+            self._by_room.setdefault(kind, {}).setdefault(len(devices), {})[node] = None
 
     def free(self, kind: str) -> int:
         """Devices of a kind that nobody has taken."""
         return self._free.get(kind, 0)
 
-    def kind(self, devices: tuple[int, ...]) -> str | None:
-        """The kind of a place; None if a device of it is unavailable or unknown."""
+    def kind(self, devices: Iterable[int]) -> str | None:
+        """The kind of a place; None if its devices differ, or one is unavailable or unknown."""
         kinds = {self._where[one][0] if one in self._where else None for one in devices}
         return kinds.pop() if len(kinds) == 1 else None
 
     def keep(self, devices: Iterable[int]) -> bool:
         """Take exactly these devices; False, and nothing taken, if one of them cannot be had."""
         wanted = tuple(devices)
-        if any(one in self._taken or one not in self._where for one in wanted):
+        if not wanted or any(one in self._taken or one not in self._where for one in wanted):
             return False
         for one in wanted:
             kind, node = self._where[one]
-            self._nodes[kind][node].remove(one)
+            left = self._nodes[kind, node]
+            rooms = self._by_room[kind]
+            del rooms[len(left)][node]
+            del left[one]
+            rooms.setdefault(len(left), {})[node] = None
             self._free[kind] -= 1
         self._taken.update(wanted)
-        return bool(wanted)
+        return True
 
     def take(self, kind: str, count: int, *, one_node: bool = False) -> tuple[int, ...] | None:
         """Take devices of a kind from as few nodes as can be, the fullest node that fits first.
@@ -49,18 +57,17 @@ class Placer:
         """
         if count < 1 or self.free(kind) < count:
             return None
-        nodes = self._nodes[kind]
-        fitting = [node for node, free in nodes.items() if len(free) >= count]
-        if fitting:
-            chosen = [min(fitting, key=lambda node: (len(nodes[node]), node))]
-        elif one_node:
+        rooms = self._by_room[kind]
+        fitting = min((room for room, nodes in rooms.items() if nodes and room >= count), default=0)
+        if not fitting and one_node:
             return None
-        else:
-            chosen = sorted(nodes, key=lambda node: (-len(nodes[node]), node))
         taken: list[int] = []
-        for node in chosen:
-            taken += nodes[node][: count - len(taken)]
-        self.keep(taken)
+        while len(taken) < count:
+            room = fitting or max(room for room, nodes in rooms.items() if nodes)
+            node = next(iter(rooms[room]))
+            some = list(self._nodes[kind, node])[: count - len(taken)]
+            self.keep(some)
+            taken += some
         return tuple(sorted(taken))
 
     def rest(self) -> tuple[int, ...]:

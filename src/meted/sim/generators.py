@@ -187,7 +187,7 @@ def _when(process: Diurnal, expected: Floats, span: float) -> Floats:
 
 def _levels(process: Diurnal) -> tuple[Floats, Floats]:
     width = process.period / len(process.rates)
-    edges = np.arange(len(process.rates) + 1) * width
+    edges = np.arange(len(process.rates) + 1, dtype=np.float64) * width
     sums = np.cumsum(np.array([0.0, *process.rates]) * width)
     return edges, np.asarray(sums, dtype=np.float64)
 

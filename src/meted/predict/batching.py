@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -143,6 +144,31 @@ class Batcher:
             self._step(until, ended)
         return ended
 
+    def step(self) -> list[Served]:
+        """Run one step, or all decoding up to the next end; who ended in it. Nothing if idle."""
+        ended: list[Served] = []
+        if not self._batch and self._waiting:
+            self._begin()
+        if not self.idle:
+            self._step(None, ended)
+        return ended
+
+    def steady_until(self) -> int | None:
+        """The moment up to which nothing but decoding happens if no request comes: its next end.
+        None if its next step may also compute a prompt, or has to make room."""
+        if self._prompts or self._waiting or not self._batch or self.ahead:
+            return None
+        most = self._until_end()
+        if self._growing(most) > self._free + self._freeing:
+            return None
+        return self.now + max(1, round(self._decode_all(most)))
+
+    def progress(self) -> Iterator[tuple[Served, int, int]]:
+        """Each request in the batch, its computed prompt tokens and those it has generated."""
+        for one in self._batch.values():
+            made = one.made + (self.steps - one.since if one.since >= 0 else 0)
+            yield one.served, min(one.computed, one.served.arrival.prompt_tokens), made
+
     def _begin(self) -> None:
         """An idle replica sees the next request when it comes."""
         self.now = max(self.now, self._waiting[0].served.arrival.at)
@@ -280,14 +306,19 @@ class Batcher:
             most = min(most, self._steps_in(until - self.now, most))
         while most > 1 and self._growing(most) > self._free:
             most //= 2
+        self.now += max(1, round(self._decode_all(most)))
+        return most, max(1, round(self._decode_micros(most - 1)))
+
+    def _decode_all(self, steps: int) -> float:
+        """Time of so many steps that only decode, by Simpson's rule."""
         first = self._decode_micros(0)
-        last = self._decode_micros(most - 1)
-        middle = self._decode_micros((most - 1) // 2)
-        if most % 2 == 0:
-            middle = (middle + self._decode_micros(most // 2)) / 2
-        spent = most * (first + 4 * middle + last) / 6 if most > 1 else first
-        self.now += max(1, round(spent))
-        return most, max(1, round(last))
+        if steps == 1:
+            return first
+        last = self._decode_micros(steps - 1)
+        middle = self._decode_micros((steps - 1) // 2)
+        if steps % 2 == 0:
+            middle = (middle + self._decode_micros(steps // 2)) / 2
+        return steps * (first + 4 * middle + last) / 6
 
     def _until_end(self) -> int:
         while self._ends[0][1] not in self._batch or not self._is_current(*self._ends[0]):

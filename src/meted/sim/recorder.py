@@ -50,15 +50,27 @@ class Recorder:
             self._end(device, began, at)
             self._now[device] = (at, use, who, tenant)
 
-    def split(self, devices: Iterable[int], at: int, busy_micros: int) -> None:
-        """Of the time since a replica's last split, it had work for `busy_micros`."""
+    def split(
+        self,
+        devices: Iterable[int],
+        at: int,
+        busy_micros: int,
+        shares: Sequence[tuple[TenantName, int]] = (),
+    ) -> None:
+        """Of the time since a replica's last split, it had work for `busy_micros`.
+
+        shares: of the busy time, by tenant; () if all is its own tenant's.
+        """
         for device in devices:
             began, _, who, tenant = self._now[device]
-            busy = min(busy_micros, at - began)
-            self._now[device] = (began, Use.SERVING, who, tenant)
-            self._end(device, began, began + busy)
-            self._now[device] = (began + busy, Use.READY, who, tenant)
-            self._end(device, began + busy, at)
+            left = min(busy_micros, at - began)
+            for whose, part in shares or ((tenant, left),):
+                part = min(part, left)
+                self._now[device] = (began, Use.SERVING, who, whose)
+                self._end(device, began, began + part)
+                began, left = began + part, left - part
+            self._now[device] = (began, Use.READY, who, tenant)
+            self._end(device, began, at)
             self._now[device] = (at, Use.READY, who, tenant)
 
     def reassign(self, segments: Sequence[Segment], first: int) -> None:

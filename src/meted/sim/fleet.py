@@ -1,0 +1,232 @@
+"""The simulated replicas of all deployments: control's effects start, drain and stop them."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from meted.control.effects import StartReplica
+from meted.control.events import Event, ReplicaDied, ReplicaDrained, ReplicaReady
+from meted.control.state import ControlState
+from meted.domain.allocation import DeploymentDemand, ReplicaOption
+from meted.domain.deployment import ReplicaStatus
+from meted.domain.pool import Pool
+from meted.domain.units import DeploymentName, Micros, ReplicaId
+from meted.predict.arrivals import ArrivalForecast
+from meted.sim.recorder import Recorder
+from meted.sim.replica import SimReplica
+from meted.sim.result import DeploymentResult, Use
+from meted.sim.scenario import SimDeployment
+from meted.sim.service import Service
+
+STOPPED = "it was stopped"
+LEAST_RATE = 1e-3
+"""Arrivals per second below which a forecast is none."""
+
+
+class Fleet:
+    """Requests are served lazily: `advance` before each event of the world and each decision."""
+
+    def __init__(
+        self,
+        deployments: Sequence[SimDeployment],
+        *,
+        pool: Pool,
+        recorder: Recorder,
+        schedule: Callable[[int, Callable[[], None]], None],
+        happen: Callable[[Event], None],
+        seed: int = 0,
+    ) -> None:
+        self._recorder, self._schedule, self._happen = recorder, schedule, happen
+        self._shared = pool.shared
+        self._kind = {device.index: device.kind for device in pool.devices}
+        self._services = {one.deployment.name: Service(one) for one in deployments}
+        self._forecasts = {name: ArrivalForecast() for name in self._services}
+        self._replicas: dict[ReplicaId, SimReplica] = {}
+        self._of: dict[ReplicaId, Service] = {}
+        self._started = 0
+        self._busy: dict[DeploymentName, int] = dict.fromkeys(self._services, 0)
+
+    @property
+    def next_moment(self) -> int | None:
+        """When there is serving work to do; None if every request has ended."""
+        moments = [one.next_moment for one in self._services.values()]
+        return min((one for one in moments if one is not None), default=None)
+
+    def advance(self, until: int) -> None:
+        """Let all that happens before `until` happen."""
+        for service in self._services.values():
+            service.advance(until)
+
+    def start(self, effect: StartReplica, now: int, *, delay: int = 0) -> None:
+        """A replica loads its weights, and then takes requests.
+
+        delay: until the last of its devices is switched on.
+        Raises ValueError if the deployment has no such option.
+        """
+        service = self._services[effect.deployment.name]
+        option = self._option(service.sim, effect.devices)
+        replica = SimReplica(
+            id=effect.replica.id,
+            number=self._started,
+            devices=effect.devices,
+            model=service.sim.replicas[option.kind, option.devices],
+        )
+        self._started += 1
+        self._replicas[replica.id], self._of[replica.id] = replica, service
+        self._record(replica, now, Use.LOADING)
+        ready_at = now + delay + option.load
+        self._schedule(ready_at, lambda: self._ready(replica, ready_at))
+
+    def place(self, replica_id: ReplicaId, devices: tuple[int, ...], now: int) -> None:
+        """A replica in a shared pool uses other devices; its pace does not change."""
+        self._replicas[replica_id].devices = devices
+
+    def drain(self, replica_id: ReplicaId, now: int) -> None:
+        """A replica gets no new request, and answers those it has."""
+        if (replica := self._replicas.get(replica_id)) is None:
+            return
+        service = self._of[replica_id]
+        ends = service.close(replica, now)
+
+        def drained() -> None:
+            if not replica.gone:
+                service.drained(replica, ends)
+                self._happen(ReplicaDrained(now=Micros(ends), replica=replica_id))
+
+        self._schedule(ends, drained)
+
+    def stop(self, replica_id: ReplicaId, now: int, reason: str = STOPPED) -> None:
+        """A replica is gone; its devices are free; what it had not answered is sent to others."""
+        if (replica := self._replicas.pop(replica_id, None)) is None:
+            return
+        self._split(replica, now)
+        self._busy[self._of[replica_id].sim.deployment.name] += replica.busy_until(now)
+        service = self._of.pop(replica_id)
+        if not self._shared:
+            self._recorder.put(replica.devices, now, Use.IDLE)
+        service.lose(replica, now)
+        self._happen(ReplicaDied(now=Micros(now), replica=replica_id, reason=reason))
+
+    def lost(self, devices: frozenset[int], now: int, reason: str) -> None:
+        """Devices are gone, and the replicas on them with what they had in work."""
+        for replica in list(self._replicas.values()):
+            if not devices.isdisjoint(replica.devices):
+                self.stop(replica.id, now, reason)
+
+    def record(self, now: int) -> None:
+        """Enter the time since the last call: busy, by tenants, and ready."""
+        for replica in self._replicas.values():
+            self._split(replica, now)
+
+    def demands(
+        self, now: int, elapsed_s: float, state: ControlState
+    ) -> tuple[DeploymentDemand, ...]:
+        """What clients want of each deployment at the end of an interval of `elapsed_s`."""
+        self.record(now)
+        counts = _counts(state)
+        return tuple(
+            self._demand(service, now, elapsed_s, counts)
+            for name, service in self._services.items()
+            if name in state.deployments
+        )
+
+    def busy_micros(self, now: int) -> int:
+        """Time in which replicas had work, of all that ever were, together."""
+        return sum(self._busy.values()) + sum(
+            one.busy_until(now) for one in self._replicas.values()
+        )
+
+    def results(self) -> list[DeploymentResult]:
+        """What became of every request that came."""
+        found: list[DeploymentResult] = []
+        for name, one in self._services.items():
+            served = [each for each in one.served if 0 <= each.last_token <= one.now]
+            left = one.came - one.refused - len(served)
+            found.append(
+                DeploymentResult(
+                    deployment=name, served=served, refused=one.refused, unfinished=left
+                )
+            )
+        return found
+
+    def _ready(self, replica: SimReplica, now: int) -> None:
+        if replica.gone or replica.draining:
+            return
+        self._record(replica, now, Use.READY)
+        self._of[replica.id].open(replica, now)
+        self._happen(ReplicaReady(now=Micros(now), replica=replica.id))
+
+    def _option(self, sim: SimDeployment, devices: Iterable[int]) -> ReplicaOption:
+        kinds = [self._kind[device] for device in devices]
+        for one in sim.options:
+            if one.devices == len(kinds) and set(kinds) == {one.kind}:
+                return one
+        known = ", ".join(f"{one.devices} of {one.kind}" for one in sim.options) or "none"
+        raise ValueError(
+            f"the plan puts a replica of {sim.deployment.name!r} on devices of kinds {kinds}; "
+            f"its options are: {known}"
+        )
+
+    def _record(self, replica: SimReplica, at: int, use: Use) -> None:
+        if not self._shared:
+            tenant = self._of[replica.id].sim.tenant
+            self._recorder.put(replica.devices, at, use, who=replica.id, tenant=tenant)
+
+    def _split(self, replica: SimReplica, now: int) -> None:
+        if self._shared or not replica.ready:
+            return
+        service = self._of[replica.id]
+        busy = replica.take_busy(now)
+        if service.tenants:
+            shares = replica.shares(busy, now, service.sim.tenant)
+            self._recorder.split(replica.devices, now, busy, shares)
+        else:
+            self._recorder.split(replica.devices, now, busy)
+
+    def _demand(
+        self,
+        service: Service,
+        now: int,
+        elapsed_s: float,
+        counts: dict[tuple[DeploymentName, ReplicaStatus], int],
+    ) -> DeploymentDemand:
+        sim, seen = service.sim, service.look()
+        name = sim.deployment.name
+        if elapsed_s > 0:
+            self._forecasts[name] = self._forecasts[name].observe(seen.arrivals, elapsed_s)
+        rate = self._forecasts[name].rate(elapsed_s)
+        rate = 0.0 if rate < LEAST_RATE else rate
+        least, most = sim.deployment.bounds
+        ready = counts.get((name, ReplicaStatus.READY), 0)
+        return DeploymentDemand(
+            deployment=name,
+            replicas=ready,
+            arrivals_per_second=rate,
+            queued=service.queued,
+            running=service.running,
+            utilisation=self._utilisation(service, now, elapsed_s, ready),
+            tokens_per_second=seen.generated / elapsed_s if elapsed_s > 0 else 0.0,
+            slo=sim.deployment.slo,
+            starting=counts.get((name, ReplicaStatus.STARTING), 0),
+            draining=counts.get((name, ReplicaStatus.DRAINING), 0),
+            least=least,
+            most=most,
+            quiet=Micros(now - (service.last_arrival or 0)),
+            tenant=sim.tenant,
+            options=sim.options,
+        )
+
+    def _utilisation(self, service: Service, now: int, elapsed_s: float, ready: int) -> float:
+        """Share of the interval in which the ready replicas had work."""
+        name = service.sim.deployment.name
+        busy = self._busy[name] + sum(
+            one.busy_until(now) for key, one in self._replicas.items() if self._of[key] is service
+        )
+        since, service.busy_seen = busy - service.busy_seen, busy
+        return min(1.0, since / (elapsed_s * 1e6 * ready)) if ready and elapsed_s > 0 else 0.0
+
+
+def _counts(state: ControlState) -> dict[tuple[DeploymentName, ReplicaStatus], int]:
+    found: dict[tuple[DeploymentName, ReplicaStatus], int] = {}
+    for one in state.replicas.values():
+        key = (one.deployment, one.status)
+        found[key] = found.get(key, 0) + 1
+    return found

@@ -1,0 +1,198 @@
+"""One deployment's requests: they come, wait, are routed, and end, between the world's events."""
+
+from collections import deque
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from meted.policy.admission import admit
+from meted.policy.routing import least_loaded
+from meted.predict.batching import Arrival, Served
+from meted.sim.replica import Held, SimReplica
+from meted.sim.scenario import SimDeployment
+
+ATTEMPTS = 2
+"""How often a request is sent to a replica before it is given up, as in the house."""
+
+
+class Seen(NamedTuple):
+    """What was counted since the last look. generated: tokens of requests that ended."""
+
+    arrivals: int
+    generated: int
+
+
+class Service:
+    """A replica's turn comes when its batch may change: at its next end, or after its next step.
+    Between two turns nothing is computed, so the cost of a request does not grow with the fleet.
+    """
+
+    def __init__(self, sim: SimDeployment) -> None:
+        self.sim = sim
+        self.now = 0
+        self.refused = 0
+        self.busy_seen = 0
+        self.last_arrival: int | None = None
+        self.served: list[Served] = []
+        self.tenants = len({request.tenant or sim.tenant for request in sim.requests}) > 1
+        self._limit = sim.deployment.max_batch
+        self._next = 0
+        self._queue: deque[Held] = deque()
+        self._open: list[SimReplica] = []
+        self._loads: list[int] = []
+        self._turns: list[tuple[int, int, int, SimReplica]] = []
+        self._again: set[int] = set()
+        self._seen = (0, 0)
+        self._generated = 0
+        self._draining: dict[str, SimReplica] = {}
+
+    @property
+    def came(self) -> int:
+        """Requests that have come."""
+        return self._next
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a replica."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """Requests that a replica has."""
+        leaving = sum(len(one.inside) for one in self._draining.values())
+        return sum(self._loads) + leaving
+
+    @property
+    def next_moment(self) -> int | None:
+        """When something is to be done; None if all requests have ended."""
+        moments = [turn[0] for turn in self._turns if turn[2] == turn[3].version]
+        if self._next < len(self.sim.requests):
+            moments.append(self.sim.requests[self._next].at)
+        if self._queue or any(one.inside for one in self._draining.values()):
+            moments.append(self.now)
+        return min(moments, default=None)
+
+    def look(self) -> Seen:
+        """Counts since the last look."""
+        before, self._seen = self._seen, (self._next, self._generated)
+        return Seen(self._next - before[0], self._generated - before[1])
+
+    def advance(self, until: int) -> None:
+        """Let all happen that happens before `until`."""
+        requests, turns = self.sim.requests, self._turns
+        while True:
+            while turns and turns[0][2] != turns[0][3].version:
+                heappop(turns)
+            turn = turns[0][0] if turns else until
+            if self._next < len(requests) and requests[self._next].at < min(turn, until):
+                self.now = requests[self._next].at
+                self._comes()
+            elif turn < until:
+                self.now = turn
+                self._turn(heappop(turns)[3], turn)
+            else:
+                break
+        self.now = until
+
+    def open(self, replica: SimReplica, now: int) -> None:
+        """A replica takes requests from now on."""
+        replica.ready = True
+        replica.batcher.now = now
+        replica.place = len(self._open)
+        self._open.append(replica)
+        self._loads.append(0)
+        self._dispatch(now)
+
+    def close(self, replica: SimReplica, now: int) -> int:
+        """A replica gets no new request; when it will have answered those it has."""
+        self._forget(replica)
+        replica.draining = True
+        replica.version += 1
+        self._draining[replica.id] = replica
+        return max(now, replica.finish()) if replica.inside else now
+
+    def drained(self, replica: SimReplica, at: int) -> None:
+        """A replica has answered all it had."""
+        self._end(replica, at)
+        self._draining.pop(replica.id, None)
+
+    def lose(self, replica: SimReplica, now: int) -> None:
+        """A replica dies: its requests are sent to others once more, before all that wait."""
+        self._forget(replica)
+        self._draining.pop(replica.id, None)
+        for held in reversed(replica.give_up()):
+            key = id(held[0])
+            if key in self._again:
+                self._again.discard(key)
+            else:
+                self._again.add(key)
+                self._queue.appendleft(held)
+        self._dispatch(now)
+
+    def _comes(self) -> None:
+        request = self.sim.requests[self._next]
+        self._next += 1
+        self.last_arrival = request.at
+        deployment = self.sim.deployment
+        refusal = admit(
+            queued=len(self._queue), limit=deployment.max_queue, seconds_per_request=0.0
+        )
+        if refusal is not None:
+            self.refused += 1
+            return
+        arrival = Arrival(request.at, request.prompt_tokens, request.output_tokens)
+        served = Served(arrival)
+        self.served.append(served)
+        self._queue.append((served, request))
+        self._dispatch(request.at)
+
+    def _dispatch(self, now: int) -> None:
+        """Requests that wait go to replicas with room, first come first served."""
+        while self._queue and self._open:
+            index = least_loaded(self._loads, limit=self._limit)
+            if index is None:
+                return
+            served, request = self._queue.popleft()
+            replica = self._open[index]
+            if not replica.fits(request):
+                self.refused += 1
+                continue
+            self._loads[index] += 1
+            replica.add(served, request, now)
+            self._plan(replica, now)
+
+    def _turn(self, replica: SimReplica, at: int) -> None:
+        if replica.batcher.now < at:
+            replica.step()
+        self._end(replica, at)
+        self._dispatch(at)
+        self._plan(replica, at)
+
+    def _end(self, replica: SimReplica, at: int) -> None:
+        self._generated += replica.settle(at, tenants=self.tenants)
+        if replica.place >= 0:
+            self._loads[replica.place] = len(replica.inside)
+
+    def _plan(self, replica: SimReplica, now: int) -> None:
+        """The replica's next turn."""
+        batcher = replica.batcher
+        replica.version += 1
+        if batcher.now <= now:
+            if batcher.idle and not replica.ending:
+                return
+            steady = batcher.steady_until() if not replica.ending else None
+            if steady is None:
+                replica.step()
+                steady = batcher.now
+        else:
+            steady = batcher.now
+        if replica.ending:
+            steady = min(steady, replica.ending[0].last_token)
+        heappush(self._turns, (steady, replica.number, replica.version, replica))
+
+    def _forget(self, replica: SimReplica) -> None:
+        if replica.place < 0:
+            return
+        del self._open[replica.place], self._loads[replica.place]
+        replica.place = -1
+        for place, one in enumerate(self._open):
+            one.place = place

@@ -91,6 +91,7 @@ class Batcher:
     _decoding: int = 0
     _next: int = 0
     _scheduled_at: int = 0
+    _planned: tuple[int, int, int, float, float] = (-1, -1, -1, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         self._free = max(1, self.replica.kv_tokens // BLOCK_TOKENS)
@@ -161,7 +162,8 @@ class Batcher:
         most = self._until_end()
         if self._growing(most) > self._free + self._freeing:
             return None
-        return self.now + max(1, round(self._decode_all(most)))
+        self._planned = (self.steps, self.now, most, *self._decode_all(most))
+        return self.now + max(1, round(self._planned[3]))
 
     def progress(self) -> Iterator[tuple[Served, int, int]]:
         """Each request in the batch, its computed prompt tokens and those it has generated."""
@@ -274,9 +276,13 @@ class Batcher:
 
     def _growing(self, steps: int) -> int:
         """Blocks that the decoding requests need for their next `steps` tokens."""
+        if steps == 1:
+            return self._phases[self.steps % BLOCK_TOKENS]
         whole, rest = divmod(steps, BLOCK_TOKENS)
         at = self.steps % BLOCK_TOKENS
-        part = sum(self._phases[(at + step) % BLOCK_TOKENS] for step in range(rest))
+        part = sum(self._phases[at : at + rest])
+        if at + rest > BLOCK_TOKENS:
+            part += sum(self._phases[: at + rest - BLOCK_TOKENS])
         return whole * self._decoding + part
 
     def _grown(self, one: _Running) -> int:
@@ -306,19 +312,26 @@ class Batcher:
             most = min(most, self._steps_in(until - self.now, most))
         while most > 1 and self._growing(most) > self._free:
             most //= 2
-        self.now += max(1, round(self._decode_all(most)))
-        return most, max(1, round(self._decode_micros(most - 1)))
+        planned = self._planned
+        if planned[:3] == (self.steps, self.now, most):
+            spent, last = planned[3:]
+        else:
+            spent, last = self._decode_all(most)
+        self.now += max(1, round(spent))
+        return most, max(1, round(last))
 
-    def _decode_all(self, steps: int) -> float:
-        """Time of so many steps that only decode, by Simpson's rule."""
+    def _decode_all(self, steps: int) -> tuple[float, float]:
+        """Time of so many steps that only decode, by Simpson's rule, and of the last of them."""
         first = self._decode_micros(0)
         if steps == 1:
-            return first
+            return first, first
         last = self._decode_micros(steps - 1)
+        if steps == 2:
+            return first + last, last
         middle = self._decode_micros((steps - 1) // 2)
         if steps % 2 == 0:
             middle = (middle + self._decode_micros(steps // 2)) / 2
-        return steps * (first + 4 * middle + last) / 6
+        return steps * (first + 4 * middle + last) / 6, last
 
     def _until_end(self) -> int:
         while self._ends[0][1] not in self._batch or not self._is_current(*self._ends[0]):
@@ -340,7 +353,11 @@ class Batcher:
 
     def _steps_in(self, micros: int, most: int) -> int:
         """Steps that begin within `micros`, at least one; too few rather than too many."""
-        slowest = self._decode_micros(most - 1)
+        planned = self._planned
+        if planned[:3] == (self.steps, self.now, most):
+            slowest = planned[4]
+        else:
+            slowest = self._decode_micros(most - 1)
         return max(1, min(most, math.floor(micros / slowest)))
 
     def _decode_micros(self, steps_later: int) -> float:

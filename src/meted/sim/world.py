@@ -34,6 +34,7 @@ from meted.control.handle import handle
 from meted.control.state import ControlState
 from meted.domain.job import TrainingSpec
 from meted.domain.units import Micros
+from meted.sim.fleet import Fleet
 from meted.sim.recorder import Recorder
 from meted.sim.result import Decision, Result, Use
 from meted.sim.scenario import Outage, PriceChange, Scenario, SimJob
@@ -66,10 +67,18 @@ class World:
         self.training = Training(
             scenario.pool, recorder=self.recorder, schedule=self.schedule, happen=self.happen
         )
+        self.fleet = Fleet(
+            scenario.deployments,
+            pool=scenario.pool,
+            recorder=self.recorder,
+            schedule=self.schedule,
+            happen=self.happen,
+        )
         self.decisions: list[Decision] = []
         self.plans = 0
         self._to_come = len(scenario.jobs)
         self._decides_at = -1
+        self._decided_at = 0
         self._parked: frozenset[int] = frozenset()
 
     def schedule(self, at: int, action: Callable[[], None]) -> None:
@@ -94,6 +103,7 @@ class World:
             if horizon is not None and at > horizon:
                 break
             heappop(self._queue)
+            self.fleet.advance(at)
             self.now = at
             action()
         return self._result(self.now if horizon is None else horizon)
@@ -111,7 +121,7 @@ class World:
         self.schedule(0, self._tick)
 
     def _work_is_left(self) -> bool:
-        return self._to_come > 0 or self.training.unfinished
+        return self._to_come > 0 or self.training.unfinished or self.fleet.next_moment is not None
 
     def _comes(self, job: SimJob) -> None:
         self._to_come -= 1
@@ -125,6 +135,7 @@ class World:
         now = Micros(self.now)
         self.happen(DevicesLost(now=now, devices=outage.devices, reason=outage.reason))
         self.training.lost(outage.devices, now, outage.reason)
+        self.fleet.lost(outage.devices, now, outage.reason)
         self.recorder.put(outage.devices, now, Use.GONE)
         if outage.back is not None:
             self.schedule(outage.back, lambda: self._come_back(outage.devices))
@@ -150,10 +161,12 @@ class World:
     def _decide(self) -> None:
         now = Micros(self.now)
         self.plans += 1
+        elapsed_s = (now - self._decided_at) / 1e6
+        self._decided_at = now
         self.happen(
             DemandSeen(
                 now=now,
-                deployments=(),
+                deployments=self.fleet.demands(now, elapsed_s, self.state),
                 jobs=self.training.demands(now, self.state.jobs),
                 budgets=tuple(self.scenario.budgets),
             )
@@ -184,8 +197,14 @@ class World:
                 self.training.stop(name, self.now)
             case Explain(at=at, reason=reason):
                 self.decisions.append(Decision(at=at, reason=reason))
-            case StartReplica() | PlaceReplica() | DrainReplica() | StopReplica():
-                raise NotImplementedError
+            case StartReplica(devices=devices):
+                self.fleet.start(effect, self.now, delay=self._switching_on(devices))
+            case PlaceReplica(replica=replica, devices=devices):
+                self.fleet.place(replica, devices, self.now)
+            case DrainReplica(replica=replica):
+                self.fleet.drain(replica, self.now)
+            case StopReplica(replica=replica):
+                self.fleet.stop(replica, self.now)
             case PlaceJob(allocation=allocation):
                 self.training.place(allocation, self.now)
             case PauseJob(name=name):
@@ -198,6 +217,8 @@ class World:
                 assert_never(effect)
 
     def _result(self, ended: int) -> Result:
+        self.fleet.advance(ended)
+        self.fleet.record(ended)
         segments = self.recorder.close(ended)
         cost: dict[str, int] = {}
         for one in segments:
@@ -205,7 +226,7 @@ class World:
         return Result(
             ended=Micros(ended),
             jobs=self.training.results(cost),
-            deployments=(),
+            deployments=self.fleet.results(),
             segments=segments,
             decisions=self.decisions,
             plans=self.plans,

@@ -108,7 +108,7 @@ def _left(state: ControlState, event: JobDied) -> Step:
         return state, ()
     state = replace(state, jobs={**state.jobs, event.name: replace(job, devices=())})
     state, effects = _died(state, event)
-    state, started = vacate(state, job.devices, event.now)
+    state, started = vacate(state, job.devices, event.now, left=event.name)
     return state, (*effects, *started)
 
 

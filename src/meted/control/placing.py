@@ -66,11 +66,16 @@ def enforce(state: ControlState, plan: Plan, now: Micros) -> Step:
     return state, tuple(effects)
 
 
-def vacate(state: ControlState, devices: Iterable[int], now: Micros) -> Step:
-    """Devices are free again: whoever was planned on them may start now."""
+def vacate(
+    state: ControlState, devices: Iterable[int], now: Micros, *, left: JobName | None = None
+) -> Step:
+    """Devices are free again: whoever was planned on them may start now.
+
+    left: the job that left them; it starts on its next devices if those are free already.
+    """
     if state.pool.shared:
         return state, ()
-    waiting: set[Occupant] = set()
+    waiting: set[Occupant] = set() if left is None else {left}
     occupied = state.occupied.mutate()
     for device in devices:
         occupied.pop(device, None)

@@ -6,7 +6,7 @@ from attribution_replay import MeteredStep, Run
 from attribution_trace import TENANTS
 from meted.domain.units import DeviceNanos
 from meted.ledger.attribution import split_step
-from meted.live.demand_watch import DemandWatch
+from meted.control.demand_watch import DemandWatch
 from meted.predict.step_time import StepCost, marginal_micros
 from meted.testing.builders import make_deployment
 

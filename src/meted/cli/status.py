@@ -55,7 +55,7 @@ def _print_deployments(deployments: list[dict[str, Any]]) -> None:
             one["name"],
             one["checkpoint"],
             one["task"],
-            ", ".join(f"{replica['id']} {replica['status']}" for replica in one["replicas"]),
+            _replicas(one),
             one["running"],
             one["waiting"],
             one["prediction"]["fit"] if "prediction" in one else None,
@@ -73,9 +73,23 @@ def _print_deployments(deployments: list[dict[str, Any]]) -> None:
             click.echo(f"{one['name']}: {one['prediction']['last_drift']}")
 
 
+def _replicas(deployment: dict[str, Any]) -> str:
+    """Its replicas with their status, and its bounds where they leave a choice."""
+    told = ", ".join(f"{one['id']} {one['status']}" for one in deployment["replicas"])
+    least, most = deployment["least"], deployment["most"]
+    bounds = "" if least == most else f" ({least} to {most})"
+    return f"{told or 'unloaded'}{bounds}"
+
+
+def _devices(places: list[list[int]]) -> str:
+    """The devices of each replica; equal ones once, with how many share them."""
+    told = {tuple(place): places.count(place) for place in places}
+    return ", ".join(f"{count} x {list(place)}" for place, count in told.items()) or "none"
+
+
 def _print_plan(plan: dict[str, Any]) -> None:
     rows = [
-        (one["deployment"], "serves", one["devices"], one["threads"], one["reason"])
+        (one["deployment"], "serves", _devices(one["places"]), "", one["reason"])
         for one in plan["replicas"]
     ]
     rows += [

@@ -28,6 +28,7 @@ from meted.policy.protocol import Policy
 
 MICROS_PER_MS = 1_000
 MIB = 1024 * 1024
+MOST_REPLICAS = 64
 
 
 class ConfigError(ValueError):
@@ -75,8 +76,9 @@ class BooksSettings:
 class ConfiguredDeployment:
     """A deployment before its checkpoint, which alone knows its task, has been looked at.
 
-    path: where to import the checkpoint from if it is not there yet. engine: a factory
-    `module:Name` instead of the engine of the task.
+    path: where to import the checkpoint from if it is not there yet. least, most: bounds between
+    which a policy may choose; None: `replicas`. engine: a factory `module:Name` instead of the
+    engine of the task.
     """
 
     name: DeploymentName
@@ -87,6 +89,8 @@ class ConfiguredDeployment:
     max_queue: int
     slo: SLO
     engine: str | None
+    least: int | None = None
+    most: int | None = None
 
     def deployment(self, task: Task) -> Deployment:
         """The deployment, once its checkpoint's task is known."""
@@ -98,6 +102,8 @@ class ConfiguredDeployment:
             slo=self.slo,
             max_batch=self.max_batch,
             max_queue=self.max_queue,
+            least=self.least,
+            most=self.most,
         )
 
 
@@ -148,6 +154,8 @@ class _DeploymentFile(_File):
     checkpoint: str | None = None
     path: str | None = None
     replicas: int = 1
+    least: int | None = None
+    most: int | None = None
     max_batch: int = DEFAULT_MAX_BATCH
     max_queue: int = DEFAULT_MAX_QUEUE
     slo: _SLOFile = msgspec.field(default_factory=_SLOFile)
@@ -340,6 +348,8 @@ def _deployments(
                 tpot_p95=Micros(round(file.slo.tpot_p95_ms * MICROS_PER_MS)),
             ),
             engine=file.engine,
+            least=file.least,
+            most=file.most,
         )
         for file in files
     )
@@ -368,11 +378,31 @@ def _check_ranges(file: _ConfigFile) -> None:
         key = f"deployments[{index}]"
         if not one.name.strip():
             raise ConfigError(f"{key}.name is {one.name!r}, expected a name")
-        _within(f"{key}.replicas", one.replicas, 1, 64)
+        _within(f"{key}.replicas", one.replicas, 1, MOST_REPLICAS)
+        _check_bounds(key, one)
         _within(f"{key}.max_batch", one.max_batch, 1, 4096)
         _within(f"{key}.max_queue", one.max_queue, 0, 1_000_000)
         _within(f"{key}.slo.ttft_p95_ms", one.slo.ttft_p95_ms, 0.001, 3_600_000)
         _within(f"{key}.slo.tpot_p95_ms", one.slo.tpot_p95_ms, 0.001, 3_600_000)
+
+
+def _check_bounds(key: str, one: _DeploymentFile) -> None:
+    """Replicas between `least` and `most`; a deployment that may have none needs a queue."""
+    least = one.replicas if one.least is None else one.least
+    most = max(least, one.replicas) if one.most is None else one.most
+    _within(f"{key}.least", least, 0, MOST_REPLICAS)
+    _within(f"{key}.most", most, 1, MOST_REPLICAS)
+    if least > most:
+        named = "replicas" if one.least is None else "least"
+        raise ConfigError(
+            f"{key}.most is {most} and {named} {least}, expected {named} at most most; "
+            f"lower {named} or raise most"
+        )
+    if least == 0 and one.max_queue == 0:
+        raise ConfigError(
+            f"{key}.least is 0 and max_queue 0: the request that starts a replica has nowhere to "
+            "wait; set max_queue to 1 or more"
+        )
 
 
 HERE = "here"

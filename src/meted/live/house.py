@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,7 +38,7 @@ from meted.control.events import (
 )
 from meted.control.handle import handle
 from meted.control.state import ControlState
-from meted.domain.deployment import Deployment, Task
+from meted.domain.deployment import Deployment, ReplicaStatus, Task
 from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
 from meted.domain.line import Account, Interval, Kind
 from meted.domain.pool import Pool
@@ -267,11 +267,15 @@ class House:
         now = self.clock.now()
         elapsed = max(1e-3, (now - self._last_demand) / 1e6)
         self._last_demand = now
+        counts = self._counts()
         deployments = tuple(
             served.watch.demand(
+                now,
                 queued=len(served.waiting),
                 running=served.running,
-                replicas=len(served.replicas),
+                replicas=counts[served.deployment.name, ReplicaStatus.READY],
+                starting=counts[served.deployment.name, ReplicaStatus.STARTING],
+                draining=counts[served.deployment.name, ReplicaStatus.DRAINING],
                 elapsed_s=elapsed,
                 ahead_s=self.settings.policy_interval_s,
             )
@@ -280,6 +284,16 @@ class House:
         )
         return DemandSeen(
             now=now, deployments=deployments, jobs=self.jobs_live.demands(self.state.jobs)
+        )
+
+    def _counts(self) -> Counter[tuple[DeploymentName, ReplicaStatus]]:
+        """Replicas by deployment and status; one that is to be retried counts as starting."""
+        return Counter(
+            (
+                one.deployment,
+                ReplicaStatus.STARTING if one.status is ReplicaStatus.BACKOFF else one.status,
+            )
+            for one in self.state.replicas.values()
         )
 
     def _execute(self, effect: Effect) -> None:
@@ -336,17 +350,21 @@ class House:
             incoming=FromReplica,
         )
         name = deployment.name
+        if not self.serving.expects(name):
+            self._replica_died(replica.id, "its deployment is gone")
+            return
 
         def ended(end: WorkerEnd) -> None:
             self._workers.pop(replica.id, None)
-            reason = self.serving.replica_ended(replica.id, name, end)
-            if not self.stopping.is_set():
-                now = self.clock.now()
-                self.happen(ReplicaDied(now=now, replica=replica.id, reason=reason))
+            self._replica_died(replica.id, self.serving.replica_ended(replica.id, name, end))
 
-        worker = await self._host.start(
-            spec, lambda message: self.serving.receive(replica.id, name, message), ended
-        )
+        self.serving.starting(name, 1)
+        try:
+            worker = await self._host.start(
+                spec, lambda message: self.serving.receive(replica.id, name, message), ended
+            )
+        finally:
+            self.serving.starting(name, -1)
         self._workers[replica.id] = worker
         loading = Account(kind=Kind.LOADING, deployment=name)
         self.metering.worker_started(replica.id, loading, worker.cpu_nanos)
@@ -354,6 +372,13 @@ class House:
         self.predicting.replica_starts(
             self.serving.deployments[name], threads=replica.threads, engine=engine
         )
+        known = self.state.replicas.get(replica.id)
+        if known is not None and known.status is ReplicaStatus.DRAINING:
+            self.serving.drain(replica.id)
+
+    def _replica_died(self, replica: ReplicaId, reason: str) -> None:
+        if not self.stopping.is_set():
+            self.happen(ReplicaDied(now=self.clock.now(), replica=replica, reason=reason))
 
     async def _start_job(self, effect: StartJob) -> None:
         name, allocation = effect.spec.name, effect.allocation

@@ -146,7 +146,8 @@ class HouseDoors(HouseMoney):
     def ready(self) -> bool:
         house = self._house
         return not house.serving.closing and all(
-            any(replica.ready for replica in served.replicas.values())
+            served.deployment.bounds[0] == 0
+            or any(replica.ready for replica in served.replicas.values())
             for served in house.serving.deployments.values()
         )
 
@@ -341,6 +342,8 @@ class HouseDoors(HouseMoney):
                 for replica in house.state.replicas.values()
                 if replica.deployment == name and replica.status is not ReplicaStatus.GONE
             ],
+            "least": deployment.bounds[0],
+            "most": deployment.bounds[1],
             "running": served.running,
             "waiting": len(served.waiting),
             "prediction": house.predicting.state(name, served.watch),

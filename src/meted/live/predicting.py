@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from meted.control.demand_watch import KEPT_STEPS, DemandWatch, DriftSeen
 from meted.domain.line import Account, Kind
 from meted.domain.units import MICROS_PER_SECOND, DeploymentName, Micros
 from meted.live.calibrations import (
@@ -21,7 +22,6 @@ from meted.live.calibrations import (
 )
 from meted.live.checkpoints import Checkpoint, CheckpointError, CheckpointRegistry
 from meted.live.clock import Clock
-from meted.live.demand_watch import KEPT_STEPS, DemandWatch, DriftSeen
 from meted.live.device_probe import CoreGroup, ProbedDevices, device_kind
 from meted.live.facts import FactError
 from meted.live.host import Host, Urgency, WorkerEnd, WorkerSpec

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from meted.control.demand_watch import DemandWatch
 from meted.domain.deployment import Deployment
 from meted.domain.line import Account, Kind
 from meted.domain.units import ReplicaId, RequestId, TenantName, Tokens
-from meted.live.demand_watch import DemandWatch
 from meted.live.host import Worker
 from meted.live.tickets import LiveRequest
 from meted.live.waiting import Waiting
@@ -45,6 +45,8 @@ class ServedDeployment:
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.overhead = Account(kind=Kind.OVERHEAD, deployment=deployment.name)
+        self.to_come = 0
+        """Processes of replicas that are being started and that it does not know yet."""
         self.closed = False
 
     @property

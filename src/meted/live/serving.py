@@ -108,7 +108,7 @@ class Serving:
         self._in_flight += 1
         if self._in_flight == 1:
             self._on_traffic(True)
-        served.watch.arrived()
+        served.watch.arrived(now)
         served.waiting.push(request)
         self._dispatch(served)
         return ticket
@@ -248,7 +248,7 @@ class Serving:
         draining = self.deployments.get(deployment.name)
         served = ServedDeployment(deployment, weight_of=self._weight_of)
         if draining is not None:
-            served.replicas = draining.replicas
+            served.replicas, served.to_come = draining.replicas, draining.to_come
         self.deployments[deployment.name] = served
 
     def remove_deployment(self, name: DeploymentName) -> None:
@@ -258,8 +258,19 @@ class Serving:
         for request in list(served.waiting):
             served.waiting.remove(request)
             self._end(served, request, Outcome.FAILED, None, error=f"{name!r} was undeployed")
-        if not served.replicas:
-            del self.deployments[name]
+        self._forget_if_over(served)
+
+    def expects(self, name: DeploymentName) -> bool:
+        """Whether a replica of this deployment is of use to anybody."""
+        return name in self.deployments
+
+    def starting(self, name: DeploymentName, change: int) -> None:
+        """So many more of its processes are about to come; until then it is not forgotten."""
+        self.deployments[name].to_come += change
+
+    def _forget_if_over(self, served: ServedDeployment) -> None:
+        if served.closed and not served.replicas and not served.to_come:
+            del self.deployments[served.deployment.name]
 
     def add_replica(self, replica_id: ReplicaId, name: DeploymentName, worker: Worker) -> None:
         """A replica's process has started; it takes requests once it is ready."""
@@ -442,8 +453,7 @@ class Serving:
         for request in reversed(retried):
             served.waiting.push_front(request)
         self._dispatch(served)
-        if served.closed and not served.replicas:
-            del self.deployments[name]
+        self._forget_if_over(served)
         return reason
 
     # The end of a request.
@@ -481,7 +491,13 @@ class Serving:
         meter.settle(lost(request.account))
         if outcome is Outcome.DONE:
             embedding = isinstance(request.submission.prompt, EmbeddingPrompt)
-            served.watch.done(usage, request.gaps, now, generated=not embedding)
+            served.watch.done(
+                request.gaps,
+                now,
+                prefill_tokens=request.prompt_tokens - request.cached_tokens,
+                output_tokens=request.completion_tokens,
+                generated=not embedding,
+            )
         self._finishes.append(finish_of(request, outcome, finish_reason, now=now))
 
         def tell(row: RequestRow) -> None:

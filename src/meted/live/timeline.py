@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from meted.control.demand_watch import DemandWatch
 from meted.domain.line import Interval, Kind
 from meted.domain.units import MICROS_PER_SECOND, Micros
-from meted.live.demand_watch import DemandWatch
 
 KEPT_POINTS = 300
 

@@ -8,6 +8,7 @@ from meted.domain.allocation import (
     ReplicaAllocation,
     Snapshot,
 )
+from meted.policy.allocation.scaling import Scaling
 
 
 def first_job(snapshot: Snapshot) -> JobDemand | None:
@@ -15,14 +16,15 @@ def first_job(snapshot: Snapshot) -> JobDemand | None:
     return min(snapshot.jobs, key=lambda job: (job.order, job.job), default=None)
 
 
-def everywhere(snapshot: Snapshot, demand: DeploymentDemand) -> ReplicaAllocation:
-    """All devices of the pool for a deployment; the operating system shares them by need."""
+def everywhere(snapshot: Snapshot, demand: DeploymentDemand, scaling: Scaling) -> ReplicaAllocation:
+    """All devices of the pool for each replica; the operating system shares them by need."""
     devices = snapshot.pool.indices
+    count, why = scaling.wanted(demand)
     return ReplicaAllocation(
         deployment=demand.deployment,
-        places=(devices,) * demand.least,
+        places=(devices,) * count,
         reason=(
-            f"{demand.deployment}: all {len(devices)} devices; "
+            f"{demand.deployment}: {why} on all {len(devices)} devices; "
             f"{demand.arrivals_per_second:.2f} requests/s forecast, {demand.running} running, "
             f"{demand.queued} queued, busy {demand.utilisation:.0%}"
         ),

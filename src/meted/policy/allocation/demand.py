@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from meted.domain.allocation import Harvest, Plan, Snapshot
 from meted.policy.allocation.common import everywhere, first_job, harvesting, previous_harvest
+from meted.policy.allocation.scaling import Scaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,13 +14,18 @@ class DemandPolicy:
     Up to `gaps_above` forecast utilisation training runs always, in the idle class; above it only
     in the gaps between requests; above `pause_above`, or with `pause_queue` requests waiting, not
     at all. It comes back one level when utilisation is `hysteresis` below the limit it crossed,
-    so that it does not flap.
+    so that it does not flap. `scale_above`, `scale_hysteresis`, `scale_queue` and `keep_warm_s` are
+    those of `Scaling`.
     """
 
     gaps_above: float = 0.05
     pause_above: float = 0.9
     pause_queue: int = 4
     hysteresis: float = 0.03
+    scale_above: float = 0.8
+    scale_hysteresis: float = 0.2
+    scale_queue: int = 8
+    keep_warm_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.gaps_above <= self.pause_above:
@@ -29,7 +35,13 @@ class DemandPolicy:
             )
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        replicas = tuple(everywhere(snapshot, demand) for demand in snapshot.deployments)
+        scaling = Scaling(
+            busy_above=self.scale_above,
+            hysteresis=self.scale_hysteresis,
+            queue=self.scale_queue,
+            keep_warm_s=self.keep_warm_s,
+        )
+        replicas = tuple(everywhere(snapshot, demand, scaling) for demand in snapshot.deployments)
         job = first_job(snapshot)
         if job is None:
             return Plan(replicas=replicas, jobs=())

@@ -12,6 +12,7 @@ from meted.domain.allocation import (
 )
 from meted.domain.units import SECONDS_PER_HOUR
 from meted.policy.allocation.common import everywhere, first_job, harvesting
+from meted.policy.allocation.scaling import Scaling
 
 LEVELS = (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)
 GENTLEST_FIRST = {level: rank for rank, level in enumerate(LEVELS)}
@@ -35,14 +36,25 @@ class PerformancePolicy:
     device-second; what serving feels is predicted from measured step times. Among the levels whose
     predicted TTFT and TPOT keep `margin` of every SLO free, the one with the most tokens per dollar
     wins. Where none does, the SLO is elastic: the best yield within `elastic` of the best slack,
-    because pausing a trainer that is not the cause would only lose tokens.
+    because pausing a trainer that is not the cause would only lose tokens. How many replicas it
+    wants, `Scaling` says.
     """
 
     margin: float = 0.1
     elastic: float = 0.02
+    scale_above: float = 0.8
+    scale_hysteresis: float = 0.2
+    scale_queue: int = 8
+    keep_warm_s: float = 300.0
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        replicas = tuple(everywhere(snapshot, demand) for demand in snapshot.deployments)
+        scaling = Scaling(
+            busy_above=self.scale_above,
+            hysteresis=self.scale_hysteresis,
+            queue=self.scale_queue,
+            keep_warm_s=self.keep_warm_s,
+        )
+        replicas = tuple(everywhere(snapshot, demand, scaling) for demand in snapshot.deployments)
         job = first_job(snapshot)
         if job is None:
             return Plan(replicas=replicas, jobs=())

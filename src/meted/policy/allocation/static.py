@@ -16,6 +16,7 @@ from meted.policy.allocation.common import first_job
 class StaticPolicy:
     """The first share of the devices serves, the rest trains, whatever the demand.
 
+    A deployment has as many replicas as its lower bound says, at least one: it unloads nothing.
     serving_share: share of the pool for serving, rounded to whole devices, at least one.
     """
 
@@ -48,7 +49,7 @@ class StaticPolicy:
             replicas=tuple(
                 ReplicaAllocation(
                     deployment=demand.deployment,
-                    places=(serving,) * demand.least,
+                    places=(serving,) * max(demand.least, min(1, demand.most)),
                     reason=f"{demand.deployment}: {split}",
                 )
                 for demand in snapshot.deployments

@@ -11,7 +11,6 @@ from meted.domain.allocation import DeploymentDemand, Harvest
 from meted.domain.deployment import Deployment
 from meted.domain.step import TokenWork
 from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros
-from meted.live.doors import Usage
 from meted.predict.arrivals import ArrivalForecast
 from meted.predict.drift import Drift
 from meted.predict.serving import PRIOR_SLOWDOWN, Load, Slowdown, predict_serving, utilisation
@@ -72,6 +71,7 @@ class DemandWatch:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._arrivals = 0
+        self._last_used: Micros | None = None
         self._forecast = ArrivalForecast()
         self._prompt = 128.0
         self._output = 64.0
@@ -159,9 +159,10 @@ class DemandWatch:
             for level, (mean, samples) in self._slowdown.items()
         }
 
-    def arrived(self) -> None:
+    def arrived(self, now: Micros) -> None:
         """One request came."""
         self._arrivals += 1
+        self._last_used = now
 
     def stepped(
         self,
@@ -212,8 +213,16 @@ class DemandWatch:
         """A request got its first token."""
         self.ttft.append((now, ttft_us))
 
-    def done(self, usage: Usage, gaps: Sequence[Micros], now: Micros, *, generated: bool) -> None:
-        """A request was answered to its end."""
+    def done(
+        self,
+        gaps: Sequence[Micros],
+        now: Micros,
+        *,
+        prefill_tokens: int,
+        output_tokens: int,
+        generated: bool,
+    ) -> None:
+        """A request was answered to its end. prefill_tokens: those not found in a cache."""
         if self._last_departure is not None:
             between = (now - self._last_departure) / 1e6
             self.seconds_per_request += 0.1 * (between - self.seconds_per_request)
@@ -222,16 +231,32 @@ class DemandWatch:
         if generated:
             weight = FORGET if self._seen_requests else 1.0
             self._seen_requests = True
-            prefill = usage.prompt_tokens - usage.cached_tokens
-            self._prompt += weight * (prefill - self._prompt)
-            self._output += weight * (usage.completion_tokens - self._output)
+            self._prompt += weight * (prefill_tokens - self._prompt)
+            self._output += weight * (output_tokens - self._output)
             if gaps:
                 self.tpot.append((now, sum(gaps) // len(gaps)))
 
     def demand(
-        self, *, queued: int, running: int, replicas: int, elapsed_s: float, ahead_s: float
+        self,
+        now: Micros,
+        *,
+        queued: int,
+        running: int,
+        replicas: int,
+        elapsed_s: float,
+        ahead_s: float,
+        starting: int = 0,
+        draining: int = 0,
     ) -> DeploymentDemand:
-        """The demand at the end of a policy interval of `elapsed_s` seconds."""
+        """The demand at the end of a policy interval of `elapsed_s` seconds.
+
+        A deployment is quiet since its last request came or ended; one that never had a request,
+        since it was first seen.
+        """
+        if self._last_used is None:
+            self._last_used = now
+        if queued or running:
+            self._last_used = now
         self._forecast = self._forecast.observe(self._arrivals, elapsed_s)
         self._arrivals = 0
         keep = math.exp2(-elapsed_s / 5)
@@ -257,8 +282,11 @@ class DemandWatch:
             utilisation=utilisation(self.cost, load),
             tokens_per_second=self._tokens_per_second,
             slo=self._deployment.slo,
+            starting=starting,
+            draining=draining,
             least=least,
             most=most,
+            quiet=Micros(now - self._last_used),
             predicted=tuple(
                 predict_serving(self.cost, load, self._slow(level))
                 for level in (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)

@@ -7,7 +7,7 @@ import pytest
 from meted.domain.allocation import Harvest
 from meted.domain.step import StepShare
 from meted.domain.units import DeviceNanos, RequestId, Tokens
-from meted.live.demand_watch import DemandWatch
+from meted.control.demand_watch import DemandWatch
 from meted.predict.step_time import DEVICE_PRIOR, StepCost, scaled, work_of
 from meted.testing.builders import make_deployment
 

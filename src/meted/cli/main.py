@@ -19,6 +19,7 @@ from meted.cli.predict import predict
 from meted.cli.prices import prices
 from meted.cli.rates import rates
 from meted.cli.report import report
+from meted.cli.simulate import simulate
 from meted.cli.status import status
 from meted.cli.train import train
 from meted.cli.undeploy import undeploy
@@ -36,6 +37,7 @@ VERBS = (
     jobs,
     predict,
     plan,
+    simulate,
     keys,
     budgets,
     prices,

@@ -34,6 +34,10 @@ SPOT_HOURS = 30 * 24
 SAMPLE = 2_000
 
 
+class BrokenPlanError(ValueError):
+    """A policy's plan that the simulated world cannot put in force."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """The options of `meted simulate`. Times in micros."""
@@ -115,7 +119,10 @@ def study_of(asked: Asked, *, home: Home, facts: FactsFile) -> Study:
 def run_study(
     study: Study, done: Callable[[str, int], None] = lambda policy, seed: None
 ) -> dict[str, list[Result]]:
-    """Every policy with every seed. done: is told of each run that has ended."""
+    """Every policy with every seed. done: is told of each run that has ended.
+
+    Raises BrokenPlanError if a policy's plan cannot be, SpecError if a seed brings no work.
+    """
     results: dict[str, list[Result]] = {name: [] for name in study.policies}
     for seed in range(study.asked.seeds):
         for name in study.policies:
@@ -123,7 +130,7 @@ def run_study(
             try:
                 results[name].append(simulate(scenario))
             except (ValueError, StopIteration, NotImplementedError) as error:
-                raise SpecError(_broken(name, seed, error)) from error
+                raise BrokenPlanError(_broken(name, seed, error)) from error
             done(name, seed)
     return results
 

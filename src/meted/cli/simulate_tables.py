@@ -1,0 +1,144 @@
+"""What `meted simulate` prints: the comparison as a table, or as JSON."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from meted.cli.render import dollars, duration, print_table
+from meted.cli.simulate_books import books_of
+from meted.cli.simulating import Study
+from meted.domain.units import MICROS_PER_SECOND
+from meted.sim.compare import Comparison, Interval, Row
+from meted.sim.measures import Unit
+from meted.sim.result import Result
+
+BEST = "*"
+
+
+def print_comparison(
+    study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+) -> None:
+    """A row for each measure, a column for each policy, then the books and the facts."""
+    headers = ["measure", *comparison.policies]
+    rows = [[row_title(row), *row_cells(row, comparison)] for row in comparison.rows]
+    print_table(headers, rows, right=comparison.policies)
+    click.echo()
+    for line in notes(study, results, comparison):
+        click.echo(line)
+
+
+def notes(
+    study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+) -> list[str]:
+    """What must be said beside the table."""
+    said: list[str] = []
+    if len(comparison.policies) > 1:
+        said.append(f"{BEST} best mean of its row.")
+    if comparison.seeds > 1:
+        said.append(
+            f"Means of {comparison.seeds} seeds +- half of their 95 % interval (Student's t)."
+        )
+    else:
+        said.append("One seed, so no intervals; --seeds 5 gives them.")
+    first = next(iter(results.values()))[0]
+    said.append(f"Simulated: {duration(first.ended / MICROS_PER_SECOND)} with seed 0.")
+    for policy, runs in results.items():
+        books = [books_of(run, study.pool.pool) for run in runs]
+        wrong = [seed for seed, one in enumerate(books) if not one.balanced]
+        whole = sum(one.nano_usd for one in books)
+        if wrong:
+            said.append(f"{policy}, seed {wrong[0]}: {books[wrong[0]].verdict}")
+        else:
+            said.append(
+                f"{policy}: every moment of every device is in one line of the books, and they "
+                f"add up to capacity x price: {dollars(whole)}."
+            )
+    return [*said, *study.told]
+
+
+def row_cells(row: Row, comparison: Comparison) -> list[str]:
+    """The row's numbers, the best one marked."""
+    best = _best(row, comparison)
+    return [
+        f"{shown(row.by_policy[policy], row.measure.unit)}{BEST if policy in best else ''}"
+        for policy in comparison.policies
+    ]
+
+
+def shown(one: Interval | None, unit: Unit) -> str:
+    """A mean with half its interval, `-` where there is none."""
+    if one is None:
+        return "-"
+    factor = 100.0 if unit is Unit.SHARE else 1.0
+    text = _number(one.mean * factor)
+    return text if one.reach is None else f"{text} ±{_number(one.reach * factor)}"
+
+
+def _number(value: float) -> str:
+    """Four digits, more only before the point."""
+    size = abs(value)
+    digits = 0 if size >= 1_000 else 1 if size >= 100 else 2
+    return f"{value:,.{digits}f}"
+
+
+def row_title(row: Row) -> str:
+    """The measure with its unit."""
+    unit = row.measure.unit.value
+    return f"{row.measure.title}, {unit}" if unit else row.measure.title
+
+
+def _best(row: Row, comparison: Comparison) -> frozenset[str]:
+    """Policies with the best mean; none where all are equal or neither direction is better."""
+    means = {
+        policy: one.mean
+        for policy in comparison.policies
+        if (one := row.by_policy[policy]) is not None
+    }
+    if row.measure.less is None or len(set(means.values())) < 2:
+        return frozenset()
+    best = (min if row.measure.less else max)(means.values())
+    return frozenset(policy for policy, mean in means.items() if mean == best)
+
+
+def study_document(
+    study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+) -> dict[str, Any]:
+    """The comparison, the books' checks and the facts as plain values."""
+    return {
+        "policies": list(comparison.policies),
+        "seeds": comparison.seeds,
+        "measures": [
+            {
+                "name": row.measure.name,
+                "title": row.measure.title,
+                "unit": _plain_unit(row.measure.unit),
+                "by_policy": {
+                    policy: None
+                    if one is None
+                    else {"mean": one.mean, "low": one.low, "high": one.high, "runs": one.runs}
+                    for policy, one in row.by_policy.items()
+                },
+            }
+            for row in comparison.rows
+        ],
+        "books": [
+            {
+                "policy": policy,
+                "seed": seed,
+                "balanced": books.balanced,
+                "nano_usd": books.nano_usd,
+                "capacity_nano_usd": books.capacity_nano_usd,
+                "device_micros": books.device_micros,
+                "capacity_device_micros": books.capacity_micros,
+            }
+            for policy, runs in results.items()
+            for seed, run in enumerate(runs)
+            for books in (books_of(run, study.pool.pool),)
+        ],
+        "facts": list(study.told),
+    }
+
+
+def _plain_unit(unit: Unit) -> str:
+    return {Unit.SHARE: "share", Unit.COUNT: "count", Unit.USD: "usd"}.get(unit, unit.value)

@@ -1,0 +1,1 @@
+"""Serving and training on one pool: what serving needs first, the rest lent to jobs."""

@@ -53,6 +53,8 @@ FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
 @click.option("--restart", type=Span(), default="0s", show_default=True,
               help="Time without a step whenever a job starts or moves.")  # fmt: skip
 @click.option("--save", type=Span(), help="Between two checkpoints (none is lost).")
+@click.option("--mtbf", type=Span(), help="Mean time until a node fails (none does).")
+@click.option("--mttr", type=Span(), default="1h", show_default=True, help="Until it is back.")
 @click.option("--model", help="What answers the requests, as `meted plan` knows models.")
 @click.option("--slo", help="95th percentiles of requests (ttft=2s,tpot=200ms).")
 @click.option("--least", type=click.IntRange(0), default=1, show_default=True, help="Replicas.")
@@ -70,6 +72,8 @@ def simulate(
     span: timedelta | None,
     restart: timedelta,
     save: timedelta | None,
+    mtbf: timedelta | None,
+    mttr: timedelta,
     out: Path | None,
     facts_file: Path | None,
     **asked: Any,
@@ -92,7 +96,7 @@ def simulate(
     from meted.cli.simulate_report import write_report
     from meted.cli.simulate_tables import print_comparison, study_document
     from meted.cli.simulate_traces import SpecError
-    from meted.cli.simulating import Asked, BrokenPlanError, run_study, study_of
+    from meted.cli.simulating import Asked, BrokenPlanError, books_of, run_study, study_of
     from meted.live.config import ConfigError
     from meted.live.facts import FactError
     from meted.live.job_traces import JobTraceError
@@ -112,6 +116,8 @@ def simulate(
                 span=None if span is None else _micros(span),
                 restart=_micros(restart),
                 save=None if save is None else _micros(save),
+                mtbf=None if mtbf is None else _micros(mtbf),
+                mttr=_micros(mttr),
                 **asked,
             ),
             home=home,
@@ -119,6 +125,7 @@ def simulate(
         )
         with progress(len(study.policies) * study.asked.seeds) as done:
             results = run_study(study, done)
+        books = books_of(study, results)
     except (SpecError, PoolError, JobTraceError, TrafficError) as error:
         raise click.UsageError(str(error)) from error
     except (BrokenPlanError, ConfigError, FactError, ValueError) as error:
@@ -126,11 +133,11 @@ def simulate(
     comparison = compare(results, study.limits)
     if out is not None:
         with progress(1, "writing the report") as done:
-            write_report(out, study, results, comparison)
+            write_report(out, study, results, books, comparison)
     if as_json:
-        print_json(study_document(study, results, comparison))
+        print_json(study_document(study, results, books, comparison))
     else:
-        print_comparison(study, results, comparison)
+        print_comparison(study, results, books, comparison)
         if out is not None:
             click.echo(f"\nwritten: {out / 'report.html'}")
 

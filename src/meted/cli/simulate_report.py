@@ -11,17 +11,17 @@ from markupsafe import Markup
 
 from meted.cli.render import dollars, duration
 from meted.cli.report_plots import svg
-from meted.cli.simulate_books import Books, books_of
 from meted.cli.simulate_plots import HOUR, study_plots
-from meted.cli.simulate_tables import notes, row_cells, row_title, study_document
+from meted.cli.simulate_tables import notes, row_cells, row_title, study_document, verdict
 from meted.cli.simulating import Study
 from meted.domain.units import MICROS_PER_SECOND
+from meted.sim.books import Books
 from meted.sim.compare import Comparison
 from meted.sim.result import Result
 
 PAGE = "report.html"
 SHOWN_DECISIONS = 60
-BOOKS = ("policy", "seed", "kind", "use", "tenant", "device_micros", "nano_usd")
+BOOKS = ("policy", "seed", "tenant", "who", "kind", "use", "device_micros", "nano_usd")
 SEGMENTS = (
     *("policy", "seed", "device", "kind", "begins_micros", "ends_micros", "use", "who"),
     *("tenant", "nano_usd"),
@@ -38,21 +38,34 @@ DECISIONS = ("policy", "seed", "at_micros", "reason")
 
 
 def write_report(
-    folder: Path, study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+    folder: Path,
+    study: Study,
+    results: Mapping[str, Sequence[Result]],
+    books: Mapping[str, Sequence[Books]],
+    comparison: Comparison,
 ) -> None:
     """The page, results.json and CSV files of books, segments, jobs, requests and decisions.
 
     Equal studies write equal bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    document = msgspec.json.encode(study_document(study, results, comparison))
+    document = msgspec.json.encode(study_document(study, results, books, comparison))
     (folder / "results.json").write_bytes(msgspec.json.format(document, indent=2) + b"\n")
     runs = [
         (policy, seed, run) for policy, some in results.items() for seed, run in enumerate(some)
     ]
     kinds = {device.index: device.kind for device in study.pool.pool.devices}
-    books = {(policy, seed): books_of(run, study.pool.pool) for policy, seed, run in runs}
-    _write(folder / "books.csv", BOOKS, _book_rows(books))
+    _write(
+        folder / "books.csv",
+        BOOKS,
+        (
+            (policy, seed, line.tenant, line.who, line.kind, line.use.value, line.device_micros,
+             line.cost)
+            for policy, some in books.items()
+            for seed, one in enumerate(some)
+            for line in one.lines
+        ),
+    )  # fmt: skip
     _write(
         folder / "segments.csv",
         SEGMENTS,
@@ -89,14 +102,7 @@ def write_report(
         DECISIONS,
         ((policy, seed, one.at, one.reason) for policy, seed, run in runs for one in run.decisions),
     )
-    (folder / PAGE).write_text(_page(study, results, comparison, books), encoding="utf-8")
-
-
-def _book_rows(books: Mapping[tuple[str, int], Books]) -> Iterable[tuple[Any, ...]]:
-    for (policy, seed), one in books.items():
-        for line in one.lines:
-            yield (policy, seed, line.kind, line.use.value, line.tenant, line.device_micros,
-                   line.nano_usd)  # fmt: skip
+    (folder / PAGE).write_text(_page(study, results, books, comparison), encoding="utf-8")
 
 
 def _write(path: Path, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -109,8 +115,8 @@ def _write(path: Path, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) ->
 def _page(
     study: Study,
     results: Mapping[str, Sequence[Result]],
+    books: Mapping[str, Sequence[Books]],
     comparison: Comparison,
-    books: Mapping[tuple[str, int], Books],
 ) -> str:
     environment = Environment(
         loader=PackageLoader("meted.cli"),
@@ -127,12 +133,14 @@ def _page(
         asked=study.asked,
         policies=comparison.policies,
         rows=[(row_title(row), row_cells(row, comparison)) for row in comparison.rows],
-        notes=notes(study, results, comparison),
+        notes=notes(study, results, books, comparison),
         # Matplotlib escapes the texts in its elements.
         plots=[(plot.title, Markup(svg(plot))) for plot in study_plots(results, study.pool.pool)],
-        books=[(policy, books[policy, 0]) for policy in results],
-        balanced=all(one.balanced for one in books.values()),
-        runs=len(books),
+        books=[
+            (policy, _by_use(some[0]), some[0], verdict(study, results[policy][:1], some[:1]))
+            for policy, some in books.items()
+        ],
+        runs=sum(map(len, books.values())),
         decisions=[
             (policy, len(run.decisions), [
                 (duration(one.at / MICROS_PER_SECOND), one.reason)
@@ -143,6 +151,16 @@ def _page(
         pool=study.pool.pool,
         counts=_counts(study),
     )  # fmt: skip
+
+
+def _by_use(books: Books) -> list[tuple[str, str, str, int, int]]:
+    """Kind, use and tenant with device-micros and nano-USD, whoever of the tenant it was."""
+    sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for line in books.lines:
+        key = (line.kind, line.use.value, str(line.tenant))
+        micros, cost = sums.get(key, (0, 0))
+        sums[key] = (micros + line.device_micros, cost + line.cost)
+    return [(*key, *sums[key]) for key in sorted(sums)]
 
 
 def _counts(study: Study) -> dict[str, int]:

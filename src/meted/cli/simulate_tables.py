@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from meted.cli.render import dollars, duration, print_table
-from meted.cli.simulate_books import books_of
 from meted.cli.simulating import Study
 from meted.domain.units import MICROS_PER_SECOND
+from meted.sim.books import Books
 from meted.sim.compare import Comparison, Interval, Row
 from meted.sim.measures import Unit
 from meted.sim.result import Result
@@ -17,19 +17,25 @@ BEST = "*"
 
 
 def print_comparison(
-    study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+    study: Study,
+    results: Mapping[str, Sequence[Result]],
+    books: Mapping[str, Sequence[Books]],
+    comparison: Comparison,
 ) -> None:
     """A row for each measure, a column for each policy, then the books and the facts."""
     headers = ["measure", *comparison.policies]
     rows = [[row_title(row), *row_cells(row, comparison)] for row in comparison.rows]
     print_table(headers, rows, right=comparison.policies)
     click.echo()
-    for line in notes(study, results, comparison):
+    for line in notes(study, results, books, comparison):
         click.echo(line)
 
 
 def notes(
-    study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+    study: Study,
+    results: Mapping[str, Sequence[Result]],
+    books: Mapping[str, Sequence[Books]],
+    comparison: Comparison,
 ) -> list[str]:
     """What must be said beside the table."""
     said: list[str] = []
@@ -37,24 +43,27 @@ def notes(
         said.append(f"{BEST} best mean of its row.")
     if comparison.seeds > 1:
         said.append(
-            f"Means of {comparison.seeds} seeds +- half of their 95 % interval (Student's t)."
+            f"Means of {comparison.seeds} seeds ± half of their 95 % interval (Student's t)."
         )
     else:
         said.append("One seed, so no intervals; --seeds 5 gives them.")
-    first = next(iter(results.values()))[0]
-    said.append(f"Simulated: {duration(first.ended / MICROS_PER_SECOND)} with seed 0.")
-    for policy, runs in results.items():
-        books = [books_of(run, study.pool.pool) for run in runs]
-        wrong = [seed for seed, one in enumerate(books) if not one.balanced]
-        whole = sum(one.nano_usd for one in books)
-        if wrong:
-            said.append(f"{policy}, seed {wrong[0]}: {books[wrong[0]].verdict}")
-        else:
-            said.append(
-                f"{policy}: every moment of every device is in one line of the books, and they "
-                f"add up to capacity x price: {dollars(whole)}."
-            )
+    lasted = [runs[0].ended / MICROS_PER_SECOND for runs in results.values()]
+    said.append(f"Simulated with the first seed: {', '.join(map(duration, lasted))}.")
+    said += [f"Books of {policy}: {verdict(study, results[policy], some)}"
+             for policy, some in books.items()]  # fmt: skip
     return [*said, *study.told]
+
+
+def verdict(study: Study, runs: Sequence[Result], books: Sequence[Books]) -> str:
+    """What the check of the books found, which has passed, with its numbers."""
+    devices = len(study.pool.pool.devices)
+    capacity = sum(devices * run.ended for run in runs)
+    booked = sum(one.device_micros for one in books)
+    cost = sum(one.cost for one in books)
+    return (
+        f"balanced; {booked} of {capacity} device-microseconds are each in one line, which cost "
+        f"{dollars(cost)}, capacity x price."
+    )
 
 
 def row_cells(row: Row, comparison: Comparison) -> list[str]:
@@ -102,9 +111,13 @@ def _best(row: Row, comparison: Comparison) -> frozenset[str]:
 
 
 def study_document(
-    study: Study, results: Mapping[str, Sequence[Result]], comparison: Comparison
+    study: Study,
+    results: Mapping[str, Sequence[Result]],
+    books: Mapping[str, Sequence[Books]],
+    comparison: Comparison,
 ) -> dict[str, Any]:
-    """The comparison, the books' checks and the facts as plain values."""
+    """The comparison, sums of the checked books and the facts, as plain values."""
+    devices = len(study.pool.pool.devices)
     return {
         "policies": list(comparison.policies),
         "seeds": comparison.seeds,
@@ -126,15 +139,13 @@ def study_document(
             {
                 "policy": policy,
                 "seed": seed,
-                "balanced": books.balanced,
-                "nano_usd": books.nano_usd,
-                "capacity_nano_usd": books.capacity_nano_usd,
-                "device_micros": books.device_micros,
-                "capacity_device_micros": books.capacity_micros,
+                "balanced": True,
+                "nano_usd": one.cost,
+                "device_micros": one.device_micros,
+                "capacity_device_micros": devices * results[policy][seed].ended,
             }
-            for policy, runs in results.items()
-            for seed, run in enumerate(runs)
-            for books in (books_of(run, study.pool.pool),)
+            for policy, some in books.items()
+            for seed, one in enumerate(some)
         ],
         "facts": list(study.told),
     }

@@ -3,13 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from meted.cli.simulate_serving import Fleet, deployment_of, fleet_of, parse_limits
 from meted.cli.simulate_traces import Source, SpecError, read_source
 from meted.domain.allocation import JobOption
 from meted.domain.deployment import SLO
-from meted.domain.pool import Pool
 from meted.domain.units import (
     MICROS_PER_SECOND,
     SECONDS_PER_HOUR,
@@ -20,17 +17,19 @@ from meted.domain.units import (
 from meted.live.facts import FactsFile, resolve_model
 from meted.live.home import Home
 from meted.live.job_traces import TracedJob
-from meted.live.scenario_file import ReadPool, Vanishing, read_pool
+from meted.live.scenario_file import ReadPool, read_pool
 from meted.policy.allocation import POLICIES, make_policy
 from meted.policy.protocol import Policy
+from meted.sim.books import Books, account
+from meted.sim.faults import node_failures, spot_interruptions, together
 from meted.sim.measures import Limits
 from meted.sim.result import Result
 from meted.sim.scenario import Outage, Scenario, SimJob, SimRequest, Table
 from meted.sim.world import simulate
 
 HOUR = MICROS_PER_SECOND * SECONDS_PER_HOUR
-SPOT_HOURS = 30 * 24
-"""Where a simulation has no end, spot devices vanish for so long after the last arrival."""
+FAULT_HOURS = 30 * 24
+"""Where a simulation has no end, devices fail and vanish until so long after the last arrival."""
 SAMPLE = 2_000
 
 
@@ -40,7 +39,7 @@ class BrokenPlanError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The options of `meted simulate`. Times in micros."""
+    """The options of `meted simulate`. mtbf, mttr: of nodes; None: none fails."""
 
     traces: tuple[str, ...]
     pool: str
@@ -52,6 +51,8 @@ class Asked:
     at_once: bool = False
     restart: Micros = Micros(0)
     save: Micros | None = None
+    mtbf: Micros | None = None
+    mttr: Micros = Micros(HOUR)
     model: str | None = None
     slo: str | None = None
     least: int = 0
@@ -135,6 +136,13 @@ def run_study(
     return results
 
 
+def books_of(study: Study, results: Mapping[str, Sequence[Result]]) -> dict[str, list[Books]]:
+    """The checked books of each run, seed by seed. Raises BooksError where they do not balance."""
+    return {
+        policy: [account(run, study.pool.pool) for run in runs] for policy, runs in results.items()
+    }
+
+
 def _broken(policy: str, seed: int, error: Exception) -> str:
     why = str(error)
     if isinstance(error, StopIteration):
@@ -176,9 +184,7 @@ def scenario_of(study: Study, policy: str, seed: int) -> Scenario:
         interval=asked.interval,
         deployments=deployments,
         jobs=jobs,
-        outages=_outages(
-            study.pool.pool, study.pool.vanishing, asked.span or last + SPOT_HOURS * HOUR, seed
-        ),
+        outages=_outages(study, asked.span or Micros(last + FAULT_HOURS * HOUR), seed),
         horizon=asked.span,
         at_once=asked.at_once,
         seed=seed,
@@ -267,26 +273,20 @@ def _options(job: TracedJob, pool: ReadPool) -> tuple[JobOption, ...]:
     return tuple(found)
 
 
-def _outages(
-    pool: Pool, vanishing: Mapping[str, Vanishing], end: int, seed: int
-) -> tuple[Outage, ...]:
-    """Spot devices vanish one by one, each at exponential times, and are had again later."""
-    rng = np.random.default_rng((seed, 2))
-    found: list[Outage] = []
-    for device in pool.devices:
-        how = vanishing.get(device.kind)
-        if how is None or how.per_device_hour <= 0:
-            continue
-        now = 0.0
-        while (now := now + rng.exponential(HOUR / how.per_device_hour)) < end:
-            at = Micros(round(now))
-            found.append(
-                Outage(
-                    at=at,
-                    devices=frozenset({device.index}),
-                    back=Micros(at + how.back),
-                    reason=f"spot device {device.index} of kind {device.kind} vanished",
-                )
+def _outages(study: Study, end: Micros, seed: int) -> tuple[Outage, ...]:
+    """Nodes that fail, if they were asked for, and spot devices that are taken back."""
+    asked, pool = study.asked, study.pool.pool
+    found: list[tuple[Outage, ...]] = []
+    if asked.mtbf is not None:
+        found.append(node_failures(pool, mtbf=asked.mtbf, mttr=asked.mttr, until=end, seed=seed))
+    for kind, how in study.pool.vanishing.items():
+        found.append(
+            spot_interruptions(
+                pool,
+                per_device_hour={kind: how.per_device_hour},
+                away=how.back,
+                until=end,
+                seed=seed,
             )
-            now = at + how.back
-    return tuple(sorted(found, key=lambda one: one.at))
+        )
+    return together(*found)

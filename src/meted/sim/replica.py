@@ -116,12 +116,16 @@ class SimReplica:
             key = id(served)
             more = max(0.0, total - self._billed.get(key, 0.0))
             self._billed[key] = max(total, self._billed.get(key, 0.0))
-            work[request.tenant] = work.get(request.tenant, 0.0) + more
+            tenant = request.tenant or otherwise
+            work[tenant] = work.get(tenant, 0.0) + more
 
         for served, request in self._ended:
             bill((served, request), request.prompt_tokens, request.output_tokens)
             del self._billed[id(served)]
         self._ended.clear()
+        for served in self.ending:
+            arrival = served.arrival
+            bill(self.inside[id(served)], arrival.prompt_tokens, arrival.output_tokens)
         for served, computed, made in self.batcher.progress():
             if (held := self.inside.get(id(served))) is not None:
                 bill(held, computed, made)

@@ -28,7 +28,7 @@ def test_example_shows_every_key() -> None:
     for key in (
         *("cores", "path", "engine", "threads", "parameters", "max_queue", "flush_ms"),
         *("store", "acknowledge", "when_down", "spool_mib", "fold_after_days"),
-        *("body_timeout_s", "webhook", "weights"),
+        *("body_timeout_s", "webhook", "weights", "least", "most"),
     ):
         assert f"{key}:" in text
 
@@ -58,6 +58,22 @@ def test_deployment_knows_its_task_only_from_its_checkpoint() -> None:
 def test_price_is_exact(price: str | float, nano: int) -> None:
     config = parse({"pool": {"price_usd_per_device_hour": price}})
     assert config.pool.price.nano_usd_per_device_hour == nano
+
+
+@pytest.mark.parametrize(
+    ("given", "bounds"),
+    [
+        ({}, (1, 1)),
+        ({"replicas": 2}, (2, 2)),
+        ({"least": 0}, (0, 1)),
+        ({"most": 3}, (1, 3)),
+        ({"least": 2}, (2, 2)),
+        ({"least": 0, "most": 4}, (0, 4)),
+    ],
+)
+def test_replicas_lie_between_two_bounds(given: dict[str, int], bounds: tuple[int, int]) -> None:
+    (one,) = parse({"deployments": [{"name": "a", **given}]}).deployments
+    assert one.deployment(Task.GENERATE).bounds == bounds
 
 
 @pytest.mark.parametrize("price", ["0.0000000001", "-1", "cheap", "nan", "inf", -0.5])
@@ -97,6 +113,21 @@ def test_policy_gets_its_parameters() -> None:
         ({"deployments": [{"checkpoint": "c"}]}, ["name"]),
         ({"deployments": [{"name": "a"}, {"name": "a"}]}, ["'a' twice"]),
         ({"deployments": [{"name": "a", "replicas": 0}]}, ["deployments[0].replicas is 0"]),
+        ({"deployments": [{"name": "a", "least": -1}]}, ["deployments[0].least is -1", "0 to 64"]),
+        ({"deployments": [{"name": "a", "least": 0, "most": 0}]}, ["deployments[0].most is 0"]),
+        (
+            {"deployments": [{"name": "a", "least": 3, "most": 2}]},
+            ["deployments[0].most is 2 and least 3", "lower least or raise most"],
+        ),
+        (
+            {"deployments": [{"name": "a", "replicas": 3, "most": 2}]},
+            ["most is 2 and replicas 3", "lower replicas or raise most"],
+        ),
+        (
+            {"deployments": [{"name": "a", "least": 0, "max_queue": 0}]},
+            ["least is 0 and max_queue 0", "set max_queue to 1 or more"],
+        ),
+        ({"policy": {"parameters": {"keep_warm_s": -1}}}, ["keep_warm_s -1"]),
         (
             {"books": {"acknowledge": "later"}},
             ["books.acknowledge is 'later'", "durable or at-once"],

@@ -33,14 +33,19 @@ class DemandPolicy:
                 f"policy.gaps_above is {self.gaps_above} and pause_above {self.pause_above}; "
                 "expected 0 <= gaps_above <= pause_above"
             )
+        _ = self._scaling
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        scaling = Scaling(
+    @property
+    def _scaling(self) -> Scaling:
+        return Scaling(
             busy_above=self.scale_above,
             hysteresis=self.scale_hysteresis,
             queue=self.scale_queue,
             keep_warm_s=self.keep_warm_s,
         )
+
+    def decide(self, snapshot: Snapshot) -> Plan:
+        scaling = self._scaling
         replicas = tuple(everywhere(snapshot, demand, scaling) for demand in snapshot.deployments)
         job = first_job(snapshot)
         if job is None:

@@ -47,13 +47,20 @@ class PerformancePolicy:
     scale_queue: int = 8
     keep_warm_s: float = 300.0
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        scaling = Scaling(
+    def __post_init__(self) -> None:
+        _ = self._scaling
+
+    @property
+    def _scaling(self) -> Scaling:
+        return Scaling(
             busy_above=self.scale_above,
             hysteresis=self.scale_hysteresis,
             queue=self.scale_queue,
             keep_warm_s=self.keep_warm_s,
         )
+
+    def decide(self, snapshot: Snapshot) -> Plan:
+        scaling = self._scaling
         replicas = tuple(everywhere(snapshot, demand, scaling) for demand in snapshot.deployments)
         job = first_job(snapshot)
         if job is None:

@@ -10,7 +10,7 @@ from meted.domain.units import MICROS_PER_SECOND
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
     """One more replica when those there are would be busier than `busy_above`, or when more than
-    `queue` requests for each wait; one fewer when those left would be less busy than that by
+    `queue` requests for each wait; fewer when nothing waits and those left would be less busy than that by
     `hysteresis`. A deployment that may have none keeps its last for `keep_warm_s` seconds.
     """
 
@@ -43,7 +43,7 @@ class Scaling:
             floor, why = 0, self._rest(demand, have)
         else:
             floor, why = 1, f"bounds {demand.least} to {demand.most}"
-        wanted = needed if needed > have else min(have, max(needed, kept))
+        wanted = needed if needed > have else min(have, max(needed, kept, demand.queued and have))
         if floor == 0:
             wanted = 0
         count = min(demand.most, max(demand.least, floor, wanted))

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from meted.domain.pool import Device, Pool, Price
 from meted.domain.units import JobName, Micros, NanoUSD
 from meted.live.job_traces.gavel import read_gavel, read_throughputs
@@ -88,4 +90,21 @@ def row_of(result: Result, seconds: float) -> Row:
         dollars=sum(one.cost for one in result.segments) / 1e9,
         missed=sum(job.missed for job in result.jobs),
         seconds=seconds,
+    )
+
+
+def with_deadlines(jobs: Sequence[SimJob], seed: int) -> list[SimJob]:
+    """A third of the jobs each at 1.2, 2 and 10 times their duration on V100, chosen by seed."""
+    stretch = np.resize([1.2, 2.0, 10.0], len(jobs))
+    np.random.default_rng(seed).shuffle(stretch)
+    return [
+        replace(job, deadline=Micros(job.arrived + round(times * _on_v100(job) * 1e6)))
+        for job, times in zip(jobs, stretch.tolist(), strict=True)
+    ]
+
+
+def _on_v100(job: SimJob) -> float:
+    """Seconds."""
+    return job.steps / next(
+        option.steps_per_second for option in job.model.options(0) if option.kind == "v100"
     )

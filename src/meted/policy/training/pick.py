@@ -1,0 +1,85 @@
+"""Which ways run now: the most valuable set of whole ways that fits, by a small mixed program."""
+
+import numpy as np
+
+from meted.domain.allocation import Snapshot
+from meted.policy.training.groups import Groups
+from meted.policy.training.program import Program, rows_of
+from meted.policy.training.ways import Floats, Ways
+
+STAY = 1e-3
+"""Part of the largest value by which a job prefers the way that it has."""
+
+
+def staying(snapshot: Snapshot, ways: Ways) -> Floats:
+    """1 for each way that its job has now."""
+    if snapshot.previous is None:
+        return np.zeros(len(ways.job))
+    kinds = {device.index: device.kind for device in snapshot.pool.devices}
+    has = {
+        one.job: (kinds[one.devices[0]], len(one.devices))
+        for one in snapshot.previous.jobs
+        if one.devices and one.devices[0] in kinds
+    }
+    return np.array(
+        [float(has.get(job.job) == (option.kind, option.devices)) for job, option in ways.pairs]
+    )
+
+
+def pick(ways: Ways, value: Floats, *, seconds: float) -> list[int]:
+    """Ways with the largest sum of values, at most one a job; only those of positive value.
+
+    Without an answer in time: the most valuable device first.
+    """
+    some = np.flatnonzero(value > 0)
+    if not len(some):
+        return []
+    program = Program(cost=-value[some] / value[some].max(), most=np.ones(len(some)))
+    jobs, kinds = len(ways.jobs), len(ways.kinds)
+    program.at_most(
+        rows_of(ways.job[some], np.ones(len(some)), height=jobs, width=len(some)), np.ones(jobs)
+    )
+    program.at_most(
+        rows_of(ways.kind[some], ways.width[some], height=kinds, width=len(some)), ways.capacity
+    )
+    found = program.whole(np.ones(len(some)), seconds)
+    if found is not None:
+        return [int(way) for way in some[found > 0.5]]
+    return _densest(ways, value, some)
+
+
+def _densest(ways: Ways, value: Floats, some: np.ndarray) -> list[int]:
+    left = ways.capacity.copy()
+    done: set[int] = set()
+    chosen: list[int] = []
+    for way in some[np.argsort(-(value / ways.width)[some], kind="stable")]:
+        job, kind = int(ways.job[way]), int(ways.kind[way])
+        if job not in done and ways.width[way] <= left[kind]:
+            left[kind] -= ways.width[way]
+            done.add(job)
+            chosen.append(int(way))
+    return sorted(chosen)
+
+
+def horizon_program(groups: Groups, hours: float, overrun_usd: float) -> Program:
+    """Hours by way until all work is done, at least cost, if possible within `hours`.
+
+    The last variable is by how much that takes longer; an hour of it costs `overrun_usd`.
+    """
+    ways = groups.ways
+    count, jobs, kinds = len(ways.job), len(ways.jobs), len(ways.kinds)
+    width = count + 1
+    weight = ways.dollars * groups.count[ways.job]
+    program = Program(cost=np.append(weight + 1e-9, overrun_usd), most=np.full(width, np.inf))
+    able = np.unique(ways.job)
+    of_job = rows_of(ways.job, np.ones(count), height=jobs, width=width).tolil()
+    of_job[:, count] = -1.0
+    program.at_most(of_job.tocsr()[able], np.full(len(able), hours))
+    of_kind = rows_of(ways.kind, groups.devices, height=kinds, width=width).tolil()
+    of_kind[:, count] = -ways.capacity[:, None]
+    program.at_most(of_kind.tocsr(), ways.capacity * hours)
+    work = rows_of(
+        ways.job, ways.pace * 3600.0 / ways.steps[ways.job], height=jobs, width=width
+    ).tocsr()
+    program.at_least(work[able], np.ones(len(able)))
+    return program

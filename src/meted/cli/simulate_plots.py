@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from meted.cli.report_plots import COLOURS, OTHERS, Plot
 from meted.domain.pool import Pool
 from meted.domain.units import MICROS_PER_SECOND, NANOS_PER_SECOND, SECONDS_PER_HOUR
-from meted.sim.measures import jcts, tpots, ttfts
+from meted.sim.measures import BUSY, jcts, tpots, ttfts
 from meted.sim.result import Result, Segment, Use
 
 HOUR = MICROS_PER_SECOND * SECONDS_PER_HOUR
@@ -22,7 +22,7 @@ USES: Mapping[Use, str] = {
     Use.LOST: COLOURS["lost"],
     Use.IDLE: COLOURS["idle"],
     Use.PARKED: "#eceff3",
-    Use.GONE: "#ffffff",
+    Use.GONE: "#f0d3cf",
 }
 ALL_BARS = 4_000
 """More bars than this are drawn as pixels, so that the page stays small."""
@@ -142,28 +142,39 @@ def merged(segments: Sequence[Segment]) -> list[Segment]:
 
 def _cost(axes: Any, results: Mapping[str, Result]) -> None:
     for number, (policy, result) in enumerate(results.items()):
-        at, spent = spending(result)
         colour = OTHERS[number % len(OTHERS)]
+        at, spent = spending(result, frozenset(Use))
         axes.plot(at / HOUR, spent / NANOS_PER_SECOND, color=colour, label=policy)
+        at, spent = spending(result, BUSY)
+        axes.plot(
+            at / HOUR,
+            spent / NANOS_PER_SECOND,
+            color=colour,
+            linestyle="--",
+            label=f"{policy}, busy",
+        )
     axes.set_ylabel("USD")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     _finish(axes)
 
 
-def spending(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Moments in micros, and nano-USD spent up to them; the last is the whole."""
+def spending(
+    result: Result, uses: frozenset[Use]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Moments in micros, and nano-USD spent in these uses up to them; the last is the whole."""
     at = np.linspace(0, max(1, result.ended), POINTS)
-    rates = np.zeros(POINTS)
+    whole = np.zeros(POINTS)
     spent = np.zeros(POINTS)
-    # A segment costs evenly along its time: a slope that begins and ends.
+    # A segment costs evenly along its time; from its end on all of it is spent.
     for one in result.segments:
-        slope = one.cost / (one.ends - one.begins)
-        first, last = np.searchsorted(at, (one.begins, one.ends))
-        spent[first:last] += slope * (at[first:last] - one.begins)
-        if last < POINTS:
-            rates[last] += one.cost
-    return at, spent + np.cumsum(rates)
+        if one.use in uses:
+            slope = one.cost / (one.ends - one.begins)
+            first, last = np.searchsorted(at, (one.begins, one.ends))
+            spent[first:last] += slope * (at[first:last] - one.begins)
+            if last < POINTS:
+                whole[last] += one.cost
+    return at, spent + np.cumsum(whole)
 
 
 def _shares(axes: Any, values: Mapping[str, Sequence[float]], label: str) -> None:

@@ -31,6 +31,7 @@ HOUR = MICROS_PER_SECOND * SECONDS_PER_HOUR
 FAULT_HOURS = 30 * 24
 """Where a simulation has no end, devices fail and vanish until so long after the last arrival."""
 SAMPLE = 2_000
+"""Requests, evenly spread over the trace, whose lengths stand for all."""
 
 
 class BrokenPlanError(ValueError):
@@ -105,7 +106,7 @@ def study_of(asked: Asked, *, home: Home, facts: FactsFile) -> Study:
             pool=pool.pool,
             facts=pool.facts,
             slo=slo,
-            sample=_requests(serving, 0, asked.span)[:SAMPLE],
+            sample=_sample(_requests(serving, 0, asked.span)),
             home=home,
             weights=found.weights,
         )
@@ -219,6 +220,12 @@ def _requests(sources: Sequence[Source], seed: int, span: Micros | None) -> tupl
     found = [one for source in sources for one in source.draw(seed).requests]
     kept = [one for one in found if span is None or one.at < span]
     return tuple(sorted(kept, key=lambda one: one.at))
+
+
+def _sample(requests: Sequence[SimRequest]) -> Sequence[SimRequest]:
+    if not requests:
+        raise SpecError("--trace brings no request before the end; take a longer --for")
+    return requests[:: max(1, len(requests) // SAMPLE)]
 
 
 def _jobs(study: Study, seed: int) -> tuple[tuple[SimJob, ...], int]:

@@ -36,7 +36,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleMemory:
-    """Counts called for lately: moments ascend, counts descend, so that the first is the largest."""
+    """Counts called for lately: moments ascend, counts descend, so the first is the largest."""
 
     recent: tuple[tuple[Micros, int], ...] = ()
 

@@ -29,17 +29,22 @@ class Warm:
         busy = pool.price_of(option.kind).nano_usd_per_device_hour
         return busy * option.devices * option.load / HOUR + self.late_usd * NANOS_PER_DOLLAR
 
-    def keep_micros(self, pool: Pool, option: ReplicaOption) -> float:
-        """How long a replica that nobody asks is kept; inf where an unused device saves nothing."""
+    def keep_micros(self, pool: Pool, option: ReplicaOption, *, wanted: bool = False) -> float:
+        """How long a replica that nobody asks is kept; inf where an unused device saves nothing.
+
+        wanted: others wait for its devices, which then are worth their whole price.
+        """
         price = pool.price_of(option.kind)
-        unused = min(price.when_idle, price.when_parked)
+        unused = 0 if wanted else min(price.when_idle, price.when_parked)
         saved = (price.nano_usd_per_device_hour - unused) * option.devices / HOUR
         return self.cold_nano_usd(pool, option) / saved if saved > 0 else float("inf")
 
-    def rests(self, demand: DeploymentDemand, pool: Pool, option: ReplicaOption) -> bool:
+    def rests(
+        self, demand: DeploymentDemand, pool: Pool, option: ReplicaOption, *, wanted: bool = False
+    ) -> bool:
         """Whether a deployment that may have no replica is to have none now."""
         if demand.least or demand.queued or demand.running:
             return False
         if demand.replicas + demand.starting == 0:
             return demand.arrivals_per_second <= 0
-        return demand.quiet >= self.keep_micros(pool, option)
+        return demand.quiet >= self.keep_micros(pool, option, wanted=wanted)

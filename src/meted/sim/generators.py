@@ -107,14 +107,14 @@ def fit_modulated(moments: Sequence[float], window: float = WINDOW) -> Modulated
 
 
 def fit_diurnal(moments: Sequence[float], *, period: float = DAY, levels: int = 24) -> Diurnal:
-    """The mean rate in each part of the period, and how gaps vary around it.
+    """The mean rate in each part of the period, and how gaps vary around it. Moment 0 is where the
+    trace and its first period begin.
 
     Parts that the trace never reaches have its mean rate. cv: of the gaps on a clock that runs as
     fast as arrivals are expected, so that the day's shape is not taken for bursts.
     """
     _gaps(moments)
     ordered = np.sort(np.asarray(moments, dtype=np.float64))
-    ordered = ordered - ordered[0]
     span = float(ordered[-1])
     width = period / levels
     places = (ordered % period // width).astype(np.int64) % levels
@@ -180,9 +180,10 @@ def _when(process: Diurnal, expected: Floats, span: float) -> Floats:
     """The moments up to which so many arrivals are expected."""
     edges, sums = _levels(process)
     rounds, rest = np.divmod(expected, sums[-1])
-    # A level without arrivals has no moment of its own: its sums repeat, so the last one counts.
-    keep = np.append(np.diff(sums) > 0, True)
-    return np.minimum(rounds * process.period + np.interp(rest, sums[keep], edges[keep]), span)
+    # The last of equal sums: a level in which none come has no moment.
+    level = np.clip(np.searchsorted(sums, rest, side="right") - 1, 0, len(process.rates) - 1)
+    inside = (rest - sums[level]) / np.maximum(np.asarray(process.rates)[level], 1e-300)
+    return np.minimum(rounds * process.period + edges[level] + inside, span)
 
 
 def _levels(process: Diurnal) -> tuple[Floats, Floats]:

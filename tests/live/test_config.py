@@ -127,7 +127,7 @@ def test_policy_gets_its_parameters() -> None:
             {"deployments": [{"name": "a", "least": 0, "max_queue": 0}]},
             ["least is 0 and max_queue 0", "set max_queue to 1 or more"],
         ),
-        ({"policy": {"parameters": {"keep_warm_s": -1}}}, ["keep_warm_s -1"]),
+        ({"policy": {"parameters": {"keep_warm_s": -1}}}, ["keep_warm_s is -1"]),
         (
             {"books": {"acknowledge": "later"}},
             ["books.acknowledge is 'later'", "durable or at-once"],

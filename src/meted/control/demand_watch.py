@@ -7,13 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from meted.domain.allocation import DeploymentDemand, Harvest
+from meted.domain.allocation import DeploymentDemand, Harvest, ReplicaOption
 from meted.domain.deployment import Deployment
 from meted.domain.step import TokenWork
 from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros
 from meted.predict.arrivals import ArrivalForecast
 from meted.predict.drift import Drift
-from meted.predict.serving import PRIOR_SLOWDOWN, Load, Slowdown, predict_serving, utilisation
+from meted.predict.serving import (
+    PRIOR_SLOWDOWN,
+    Load,
+    Slowdown,
+    predict_serving,
+    service_seconds,
+    utilisation,
+)
 from meted.predict.step_time import (
     DEVICE_PRIOR,
     FittedCost,
@@ -88,6 +95,9 @@ class DemandWatch:
         self._last_departure: Micros | None = None
         self._seen_requests = False
         self.harvest = Harvest.NONE
+        self.kind = "cpu-core"
+        self.load = Micros(0)
+        """From the start of its last replica until it was ready."""
         self.seconds_per_request = 1.0
         self.ttft: deque[tuple[Micros, int]] = deque(maxlen=2048)
         self.tpot: deque[tuple[Micros, int]] = deque(maxlen=2048)
@@ -287,10 +297,21 @@ class DemandWatch:
             least=least,
             most=most,
             quiet=Micros(now - self._last_used),
+            options=(self._option(load),),
             predicted=tuple(
                 predict_serving(self.cost, load, self._slow(level))
                 for level in (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)
             ),
+        )
+
+    def _option(self, load: Load) -> ReplicaOption:
+        """A replica as it runs here: what it answers at most with a full batch."""
+        seconds = service_seconds(self.cost, load, self._deployment.max_batch)
+        return ReplicaOption(
+            kind=self.kind,
+            devices=self._threads or 1,
+            requests_per_second=1 / max(1e-6, seconds),
+            load=self.load,
         )
 
     def _slow(self, level: Harvest) -> Slowdown:

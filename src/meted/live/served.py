@@ -5,7 +5,7 @@ from collections.abc import Callable
 from meted.control.demand_watch import DemandWatch
 from meted.domain.deployment import Deployment
 from meted.domain.line import Account, Kind
-from meted.domain.units import ReplicaId, RequestId, TenantName, Tokens
+from meted.domain.units import Micros, ReplicaId, RequestId, TenantName, Tokens
 from meted.live.host import Worker
 from meted.live.tickets import LiveRequest
 from meted.live.waiting import Waiting
@@ -18,8 +18,16 @@ def _equal(_tenant: TenantName) -> int:
 class ServedReplica:
     """One replica as the hot path sees it."""
 
-    def __init__(self, replica_id: ReplicaId, worker: Worker, deployment: Deployment) -> None:
+    def __init__(
+        self,
+        replica_id: ReplicaId,
+        worker: Worker,
+        deployment: Deployment,
+        *,
+        started: Micros = Micros(0),
+    ) -> None:
         self.id = replica_id
+        self.started = started
         self.worker = worker
         self.deployment = deployment
         self.max_batch = 0

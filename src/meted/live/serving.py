@@ -275,7 +275,8 @@ class Serving:
     def add_replica(self, replica_id: ReplicaId, name: DeploymentName, worker: Worker) -> None:
         """A replica's process has started; it takes requests once it is ready."""
         served = self.deployments[name]
-        served.replicas[replica_id] = ServedReplica(replica_id, worker, served.deployment)
+        replica = ServedReplica(replica_id, worker, served.deployment, started=self._clock.now())
+        served.replicas[replica_id] = replica
 
     def drain(self, replica_id: ReplicaId) -> None:
         """Send it no new request; `on_drained` when it has none left."""
@@ -319,6 +320,7 @@ class Serving:
         meter.cover(replica.id, DeviceNanos(message.cpu_ns), loading)
         meter.turn(replica.id, Account(kind=Kind.REQUEST, deployment=name, note=IN_PROGRESS))
         replica.ready = True
+        served.watch.load = Micros(self._clock.now() - replica.started)
         replica.max_batch = message.max_batch
         served.context_tokens = Tokens(message.context_tokens)
         self._on_ready(replica.id)

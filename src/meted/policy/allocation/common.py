@@ -1,14 +1,15 @@
 """What the allocation policies share: replicas on all cores, one job at a time."""
 
 from meted.domain.allocation import (
-    DeploymentDemand,
     Harvest,
     JobAllocation,
     JobDemand,
     ReplicaAllocation,
     Snapshot,
 )
-from meted.policy.allocation.scaling import Scaling
+from meted.domain.units import DeploymentName
+from meted.policy.allocation.scaling import Scaling, ScalingMemory
+from meted.policy.serving.counting import ScaleMemory
 
 
 def first_job(snapshot: Snapshot) -> JobDemand | None:
@@ -16,19 +17,27 @@ def first_job(snapshot: Snapshot) -> JobDemand | None:
     return min(snapshot.jobs, key=lambda job: (job.order, job.job), default=None)
 
 
-def everywhere(snapshot: Snapshot, demand: DeploymentDemand, scaling: Scaling) -> ReplicaAllocation:
+def serving_everywhere(
+    snapshot: Snapshot, scaling: Scaling
+) -> tuple[tuple[ReplicaAllocation, ...], ScalingMemory]:
     """All devices of the pool for each replica; the operating system shares them by need."""
     devices = snapshot.pool.indices
-    count, why = scaling.wanted(demand)
-    return ReplicaAllocation(
-        deployment=demand.deployment,
-        places=(devices,) * count,
-        reason=(
+    memory: dict[DeploymentName, ScaleMemory] = {}
+    replicas: list[ReplicaAllocation] = []
+    for demand in snapshot.deployments:
+        count, remembered, why = scaling.wanted(snapshot, demand)
+        if remembered is not None:
+            memory[demand.deployment] = remembered
+        reason = (
             f"{demand.deployment}: {why} on all {len(devices)} devices; "
-            f"{demand.arrivals_per_second:.2f} requests/s forecast, {demand.running} running, "
-            f"{demand.queued} queued, busy {demand.utilisation:.0%}"
-        ),
-    )
+            f"{demand.running} running, busy {demand.utilisation:.0%}"
+        )
+        replicas.append(
+            ReplicaAllocation(
+                deployment=demand.deployment, places=(devices,) * count, reason=reason
+            )
+        )
+    return tuple(replicas), ScalingMemory(of=memory)
 
 
 def harvesting(snapshot: Snapshot, job: JobDemand, harvest: Harvest, reason: str) -> JobAllocation:

@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 
 from meted.domain.allocation import Harvest, Plan, Snapshot
-from meted.policy.allocation.common import everywhere, first_job, harvesting, previous_harvest
+from meted.policy.allocation.common import (
+    first_job,
+    harvesting,
+    previous_harvest,
+    serving_everywhere,
+)
 from meted.policy.allocation.scaling import Scaling
+from meted.policy.serving.counting import Scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +20,7 @@ class DemandPolicy:
     Up to `gaps_above` forecast utilisation training runs always, in the idle class; above it only
     in the gaps between requests; above `pause_above`, or with `pause_queue` requests waiting, not
     at all. It comes back one level when utilisation is `hysteresis` below the limit it crossed,
-    so that it does not flap. `scale_above`, `scale_hysteresis`, `scale_queue` and `keep_warm_s` are
-    those of `Scaling`.
+    so that it does not flap. The `scale` parameters and `keep_warm_s` are those of `Scaling`.
     """
 
     gaps_above: float = 0.05
@@ -23,8 +28,9 @@ class DemandPolicy:
     pause_queue: int = 4
     hysteresis: float = 0.03
     scale_above: float = 0.8
-    scale_hysteresis: float = 0.2
-    scale_queue: int = 8
+    scale_hysteresis: float = 0.15
+    scale_drain_s: float = 10.0
+    scale_window_s: float = 60.0
     keep_warm_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -38,18 +44,20 @@ class DemandPolicy:
     @property
     def _scaling(self) -> Scaling:
         return Scaling(
-            busy_above=self.scale_above,
-            hysteresis=self.scale_hysteresis,
-            queue=self.scale_queue,
+            scale=Scale(
+                busy=self.scale_above,
+                hysteresis=self.scale_hysteresis,
+                drain_s=self.scale_drain_s,
+                window_s=self.scale_window_s,
+            ),
             keep_warm_s=self.keep_warm_s,
         )
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        scaling = self._scaling
-        replicas = tuple(everywhere(snapshot, demand, scaling) for demand in snapshot.deployments)
+        replicas, memory = serving_everywhere(snapshot, self._scaling)
         job = first_job(snapshot)
         if job is None:
-            return Plan(replicas=replicas, jobs=())
+            return Plan(replicas=replicas, jobs=(), memory=memory)
         busy = sum(demand.utilisation for demand in snapshot.deployments)
         queued = sum(demand.queued for demand in snapshot.deployments)
         previous = previous_harvest(snapshot, job)
@@ -67,4 +75,6 @@ class DemandPolicy:
             harvest, why = Harvest.GAPS, f"{seen}: between {gaps_at:.0%} and {pause_at:.0%}"
         else:
             harvest, why = Harvest.IDLE, f"{seen}: at most {gaps_at:.0%}"
-        return Plan(replicas=replicas, jobs=(harvesting(snapshot, job, harvest, why),))
+        return Plan(
+            replicas=replicas, jobs=(harvesting(snapshot, job, harvest, why),), memory=memory
+        )

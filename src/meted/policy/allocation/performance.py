@@ -11,8 +11,9 @@ from meted.domain.allocation import (
     Snapshot,
 )
 from meted.domain.units import SECONDS_PER_HOUR
-from meted.policy.allocation.common import everywhere, first_job, harvesting
+from meted.policy.allocation.common import first_job, harvesting, serving_everywhere
 from meted.policy.allocation.scaling import Scaling
+from meted.policy.serving.counting import Scale
 
 LEVELS = (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)
 GENTLEST_FIRST = {level: rank for rank, level in enumerate(LEVELS)}
@@ -43,8 +44,9 @@ class PerformancePolicy:
     margin: float = 0.1
     elastic: float = 0.02
     scale_above: float = 0.8
-    scale_hysteresis: float = 0.2
-    scale_queue: int = 8
+    scale_hysteresis: float = 0.15
+    scale_drain_s: float = 10.0
+    scale_window_s: float = 60.0
     keep_warm_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -53,18 +55,20 @@ class PerformancePolicy:
     @property
     def _scaling(self) -> Scaling:
         return Scaling(
-            busy_above=self.scale_above,
-            hysteresis=self.scale_hysteresis,
-            queue=self.scale_queue,
+            scale=Scale(
+                busy=self.scale_above,
+                hysteresis=self.scale_hysteresis,
+                drain_s=self.scale_drain_s,
+                window_s=self.scale_window_s,
+            ),
             keep_warm_s=self.keep_warm_s,
         )
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        scaling = self._scaling
-        replicas = tuple(everywhere(snapshot, demand, scaling) for demand in snapshot.deployments)
+        replicas, memory = serving_everywhere(snapshot, self._scaling)
         job = first_job(snapshot)
         if job is None:
-            return Plan(replicas=replicas, jobs=())
+            return Plan(replicas=replicas, jobs=(), memory=memory)
         options = [_option(snapshot, job, level) for level in LEVELS]
         allowed = [option for option in options if option.worst_slack >= self.margin]
         if allowed:
@@ -83,6 +87,7 @@ class PerformancePolicy:
         return Plan(
             replicas=replicas,
             jobs=(harvesting(snapshot, job, chosen.harvest, reason),),
+            memory=memory,
         )
 
 

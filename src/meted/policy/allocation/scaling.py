@@ -1,65 +1,74 @@
 """How many replicas a deployment is to have on shared cores: between its bounds, by its load."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from meted.domain.allocation import DeploymentDemand
-from meted.domain.units import MICROS_PER_SECOND
+from meted.domain.allocation import DeploymentDemand, Snapshot
+from meted.domain.units import MICROS_PER_SECOND, DeploymentName
+from meted.policy.serving.counting import Scale, ScaleMemory, wanted_replicas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingMemory:
+    """What each deployment's load called for lately."""
+
+    of: Mapping[DeploymentName, ScaleMemory] = field(
+        default_factory=dict[DeploymentName, ScaleMemory]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """One more replica when those there are would be busier than `busy_above`, or when more than
-    `queue` requests for each wait; fewer when nothing waits and those left would be less busy than that by
-    `hysteresis`. A deployment that may have none keeps its last for `keep_warm_s` seconds.
+    """Counts replicas by `wanted_replicas`, and gives up what nobody uses.
+
+    keep_warm_s: a deployment that may have no replica keeps its last for so long without a request.
+    Ski rental would keep it until keeping has cost a load; shared cores cost the same unused, and
+    what frees them is memory, which has no price here: so the time is given.
     """
 
-    busy_above: float
-    hysteresis: float
-    queue: int
+    scale: Scale
     keep_warm_s: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.busy_above <= 1 or not 0 <= self.hysteresis < self.busy_above:
+        if self.keep_warm_s < 0:
             raise ValueError(
-                f"policy.scale_above is {self.busy_above} and scale_hysteresis {self.hysteresis}; "
-                "expected 0 <= scale_hysteresis < scale_above <= 1"
-            )
-        if self.queue < 1 or self.keep_warm_s < 0:
-            raise ValueError(
-                f"policy.scale_queue is {self.queue} and keep_warm_s {self.keep_warm_s}; "
-                "expected 1 or more requests and 0 or more seconds"
+                f"policy.keep_warm_s is {self.keep_warm_s}, expected 0 or more seconds"
             )
 
-    def wanted(self, demand: DeploymentDemand) -> tuple[int, str]:
-        """How many replicas, and why; those that start count as there already."""
-        have = demand.replicas + demand.starting
-        needed = math.ceil(demand.utilisation / self.busy_above)
-        if demand.queued > self.queue * have:
-            needed = max(needed, math.ceil(demand.queued / self.queue))
-        kept = math.ceil(demand.utilisation / max(1e-9, self.busy_above - self.hysteresis))
-        idle = not (demand.queued or demand.running)
-        if idle and (have == 0 or self._is_over(demand)):
-            floor, why = 0, self._rest(demand, have)
-        else:
-            floor, why = 1, f"bounds {demand.least} to {demand.most}"
-        wanted = needed if needed > have else min(have, max(needed, kept, demand.queued and have))
-        if floor == 0:
-            wanted = 0
-        count = min(demand.most, max(demand.least, floor, wanted))
-        return count, (
-            f"{count} replicas ({demand.replicas} ready, {demand.starting} starting, "
-            f"{demand.draining} draining; {why})"
-        )
-
-    def _is_over(self, demand: DeploymentDemand) -> bool:
-        """Ski rental: what is kept for as long as a new start would cost is given up."""
-        return demand.least == 0 and demand.quiet >= self.keep_warm_s * MICROS_PER_SECOND
-
-    def _rest(self, demand: DeploymentDemand, have: int) -> str:
+    def wanted(
+        self, snapshot: Snapshot, demand: DeploymentDemand
+    ) -> tuple[int, ScaleMemory | None, str]:
+        """How many replicas, what to remember of it, and why."""
         quiet = demand.quiet / MICROS_PER_SECOND
-        if demand.least:
-            return f"bounds {demand.least} to {demand.most}"
-        if not have:
-            return f"unloaded, quiet for {quiet:.0f} s; the next request starts one"
-        return f"quiet for {quiet:.0f} s, kept warm for {self.keep_warm_s:.0f} s; unloaded"
+        rests = not (demand.least or demand.queued or demand.running)
+        if rests and not demand.replicas + demand.starting:
+            return 0, None, f"unloaded, quiet for {quiet:.0f} s; the next request starts one"
+        if rests and quiet >= self.keep_warm_s:
+            why = f"quiet for {quiet:.0f} s, kept warm for {self.keep_warm_s:.0f} s; unloaded"
+            return 0, None, why
+        before = snapshot.previous.deployment(demand.deployment) if snapshot.previous else None
+        count, memory, why = wanted_replicas(
+            demand,
+            _capacity(demand),
+            previous=len(before.places) if before else demand.replicas + demand.starting,
+            now=snapshot.now,
+            memory=_remembered(snapshot).get(demand.deployment),
+            scale=self.scale,
+        )
+        if count:
+            return count, memory, f"{count} replicas: {why}"
+        return min(1, demand.most), memory, f"1 replica, kept warm for {self.keep_warm_s:.0f} s"
+
+
+def _remembered(snapshot: Snapshot) -> Mapping[DeploymentName, ScaleMemory]:
+    memory = snapshot.previous.memory if snapshot.previous else None
+    return memory.of if isinstance(memory, ScalingMemory) else {}
+
+
+def _capacity(demand: DeploymentDemand) -> float:
+    """Requests per second of one replica: as predicted, else by how busy the forecast is."""
+    if demand.options:
+        return demand.options[0].requests_per_second
+    if demand.utilisation > 0 and demand.arrivals_per_second > 0:
+        return demand.arrivals_per_second / demand.utilisation
+    return 1.0

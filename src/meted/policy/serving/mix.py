@@ -66,7 +66,7 @@ def cheapest_mix(
             LinearConstraint(width, ub=room),
             LinearConstraint(np.ones((1, 2 * size)), lb=least, ub=most),
         ],
-        integrality=np.ones(2 * size),
+        integrality=np.ones(2 * size, dtype=np.int64),
         bounds=Bounds(lb=np.zeros(2 * size), ub=upper),
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
+from meted.control.demand_watch import DemandWatch
 from meted.domain.allocation import Harvest
 from meted.domain.step import StepShare
 from meted.domain.units import DeviceNanos, RequestId, Tokens
-from meted.control.demand_watch import DemandWatch
 from meted.predict.step_time import DEVICE_PRIOR, StepCost, scaled, work_of
 from meted.testing.builders import make_deployment
 

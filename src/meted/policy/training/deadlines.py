@@ -13,7 +13,7 @@ class DeadlinesPolicy:
     usd_per_hour: what an hour until a job's end is worth.
     """
 
-    usd_per_hour: float = 1.0
+    usd_per_hour: float = 3.0
 
     def decide(self, snapshot: Snapshot) -> Plan:
         return decide_thriftily(

@@ -9,10 +9,13 @@ from meted.policy.training.room import make_room
 from meted.policy.training.timed import HOUR, VARIABLES, Timed, grid_of, solve_timed
 from meted.policy.training.ways import Floats, Ways, make_ways
 
-GIVEN_UP = 0.02
+LIMITS = (0.5, 0.02)
 """Share of late work from which on a deadline counts as lost."""
 NEAR = (1.0, 0.3, 0.1)
 """How much the first parts of the future count when devices are handed out now."""
+SLACK = 0.3
+MARGIN = 0.15
+URGENT = 10.0
 TIGHT = 3.0
 """How much more a job counts that needs all the time until its deadline."""
 
@@ -73,10 +76,12 @@ def _solve(
     np.minimum.at(least, ways.job, ways.steps[ways.job] / ways.pace / 3600)
     restart = np.array([0 if job.running else job.restart for job in ways.jobs]) / HOUR
     kept = np.where(least + restart <= deadlines + 1e-6, deadlines, np.inf)
+    slack = np.subtract(kept, least, out=np.zeros(len(kept)), where=np.isfinite(kept))
+    kept = kept - np.minimum(MARGIN, slack / 2)
     worth = np.full(len(ways.jobs), usd_per_hour)
     most = max(3, VARIABLES // len(ways.job))
     timed: Timed | None = None
-    for limit in (0.5, GIVEN_UP):
+    for limit in LIMITS:
         ends = grid_of(snapshot.now, [one for one in kept if np.isfinite(one)], most=most)
         timed = solve_timed(
             ways, kept, ends=ends, usd_per_hour=worth, seconds=snapshot.solver_seconds
@@ -93,8 +98,13 @@ def _value(ways: Ways, kept: Floats, timed: Timed) -> Floats:
     soon = (timed.hours[:, :parts] / timed.lengths[:parts]) @ np.array(NEAR[:parts])
     least = np.full(len(ways.jobs), np.inf)
     np.minimum.at(least, ways.job, ways.steps[ways.job] / ways.pace / 3600)
-    tight = np.where(np.isfinite(kept), least / np.maximum(kept, 1e-6), 0.0)
-    return ways.width * soon * (1 + TIGHT * tight[ways.job] ** 2)
+    tight = np.divide(
+        least, np.maximum(kept, 1e-6), out=np.zeros(len(kept)), where=np.isfinite(kept)
+    )
+    slack = np.subtract(kept, least, out=np.full(len(kept), np.inf), where=np.isfinite(kept))
+    now = slack < SLACK
+    calm = ways.width * soon * (1 + TIGHT * tight[ways.job] ** 2)
+    return calm + URGENT * ways.best_by_job(ways.width)[ways.job] * now[ways.job] * (soon > 1e-6)
 
 
 def _greedy(ways: Ways) -> Floats:

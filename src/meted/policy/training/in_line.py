@@ -1,0 +1,28 @@
+"""A line of jobs: whoever is in front takes the fastest way that has room."""
+
+from collections.abc import Callable
+
+from meted.domain.allocation import JobDemand
+from meted.policy.training.ways import Ways
+
+Rank = Callable[[JobDemand], tuple[float, ...]]
+"""Where a job stands in the line, lowest first."""
+
+
+def choose_in_line(ways: Ways, rank: Rank, *, overtake: bool) -> list[int]:
+    """Ways by rank of their jobs. overtake: one that does not fit does not stop those behind it."""
+    left = ways.capacity.copy()
+    mine: dict[int, list[int]] = {}
+    owners: list[int] = ways.job.tolist()
+    for way, job in enumerate(owners):
+        mine.setdefault(job, []).append(way)
+    chosen: list[int] = []
+    for job in sorted(mine, key=lambda one: rank(ways.jobs[one])):
+        fits = [way for way in mine[job] if ways.width[way] <= left[ways.kind[way]]]
+        if fits:
+            best = max(fits, key=lambda way: (ways.pace[way], -ways.dollars[way]))
+            left[ways.kind[best]] -= ways.width[best]
+            chosen.append(best)
+        elif not overtake:
+            break
+    return chosen

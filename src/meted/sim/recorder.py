@@ -30,6 +30,11 @@ class Recorder:
         """What the closed segments cost, in nano-USD times micros per hour, not rounded yet."""
         self.segments: list[Segment] = []
 
+    @property
+    def kinds(self) -> Mapping[int, str]:
+        """The kind of each device."""
+        return self._kind
+
     def use(self, device: int) -> Use:
         """What a device is used for now."""
         return self._now[device][1]
@@ -73,24 +78,25 @@ class Recorder:
             self._end(device, began, at)
             self._now[device] = (at, Use.READY, who, tenant)
 
+    def cut(self, devices: Iterable[int], at: int) -> None:
+        """End the devices' segments at `at`; they go on as they are."""
+        for device in devices:
+            began, use, who, tenant = self._now[device]
+            self._end(device, began, at)
+            self._now[device] = (at, use, who, tenant)
+
     def reassign(self, segments: Sequence[Segment], first: int) -> None:
         """Put other segments in the place of those from number `first` on, at the same cost."""
         self.segments[first:] = segments
 
     def reprice(self, at: int, prices: Mapping[str, Price]) -> None:
         """Kinds cost something else from `at` on."""
-        for device, kind in self._kind.items():
-            if kind in prices:
-                began, use, who, tenant = self._now[device]
-                self._end(device, began, at)
-                self._now[device] = (at, use, who, tenant)
+        self.cut((device for device, kind in self._kind.items() if kind in prices), at)
         self._prices.update(prices)
 
     def close(self, at: int) -> Sequence[Segment]:
         """End all segments at `at`."""
-        for device, (began, use, who, tenant) in self._now.items():
-            self._end(device, began, at)
-            self._now[device] = (at, use, who, tenant)
+        self.cut(self._now, at)
         return self.segments
 
     def spent(self, device: int) -> NanoUSD:

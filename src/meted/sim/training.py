@@ -157,8 +157,10 @@ class Training:
             self._left(one, now, LEFT)
 
     def pause(self, name: JobName, now: int) -> None:
-        """A job makes its work durable and waits where it is."""
+        """A job makes its work durable and waits where it is; one that leaves does so already."""
         one = self._jobs[name]
+        if one.leaving:
+            return
         self._catch_up(one, now)
         one.saved, one.pace, one.paused = one.done, 0.0, True
         one.version += 1

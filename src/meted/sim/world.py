@@ -26,15 +26,19 @@ from meted.control.events import (
     DevicesBack,
     DevicesLost,
     Event,
+    JobDied,
     JobFinished,
+    JobForgotten,
     JobSubmitted,
     PricesChanged,
 )
 from meted.control.handle import handle
 from meted.control.state import ControlState
+from meted.domain.allocation import JobDemand
 from meted.domain.job import TrainingSpec
 from meted.domain.units import Micros
 from meted.sim.fleet import Fleet
+from meted.sim.money import Purse
 from meted.sim.recorder import Recorder
 from meted.sim.result import Decision, Result, Use
 from meted.sim.scenario import Outage, PriceChange, Scenario, SimJob
@@ -74,6 +78,14 @@ class World:
             schedule=self.schedule,
             happen=self.happen,
         )
+        self.purse = Purse(
+            scenario.budgets, scenario.jobs, recorder=self.recorder, interval=scenario.interval
+        )
+        if self.purse.used and scenario.horizon is None:
+            raise ValueError(
+                "a job whose tenant has a budget may wait for money for ever; give the scenario a "
+                "horizon"
+            )
         self.decisions: list[Decision] = []
         self.plans = 0
         self._to_come = len(scenario.jobs)
@@ -88,6 +100,10 @@ class World:
 
     def happen(self, event: Event) -> None:
         """Something happens: let control say what follows, and do it."""
+        if isinstance(event, JobDied):
+            self.purse.left(event.name, self.now)
+        elif isinstance(event, JobForgotten):
+            self.purse.forget(event.name)
         self.state, effects = handle(self.state, event)
         for effect in effects:
             self._execute(effect)
@@ -147,6 +163,9 @@ class World:
     def _reprice(self, change: PriceChange) -> None:
         self.recorder.reprice(self.now, change.prices)
         self.happen(PricesChanged(now=Micros(self.now), prices=change.prices))
+        if self.purse.used:
+            self.purse.settle(self.now, self.state.pool)
+            self._fund()
 
     def _tick(self) -> None:
         self._decide()
@@ -163,15 +182,39 @@ class World:
         self.plans += 1
         elapsed_s = (now - self._decided_at) / 1e6
         self._decided_at = now
+        jobs = self._funded() if self.purse.used else self.training.demands(now, self.state.jobs)
         self.happen(
             DemandSeen(
                 now=now,
                 deployments=self.fleet.demands(now, elapsed_s, self.state),
-                jobs=self.training.demands(now, self.state.jobs),
-                budgets=tuple(self.scenario.budgets),
+                jobs=jobs,
+                budgets=self.purse.budgets(now),
             )
         )
+        self._fund()
         self._park()
+
+    def _funded(self) -> tuple[JobDemand, ...]:
+        """The jobs for which there is money, with the ways to run that it pays for."""
+        pool = self.state.pool
+        self.purse.settle(self.now, pool)
+        for event in self.purse.back(self.now, pool):
+            self.happen(event)
+        demands = self.training.demands(self.now, self.state.jobs)
+        funded, gone = self.purse.limit(self.now, demands, pool)
+        for event in gone:
+            self.happen(event)
+        return funded
+
+    def _fund(self) -> None:
+        """Set money aside for what the plan gives; whom it does not pay for makes way at once."""
+        if not self.purse.used:
+            return
+        gone = self.purse.planned(self.now, self.state.plan, self.state.pool)
+        for event in gone:
+            self.happen(event)
+        if gone:
+            self._decide_soon()
 
     def _park(self) -> None:
         """Devices that the plan parks, and that nobody uses, are parked; the others are not."""
@@ -193,6 +236,7 @@ class World:
             case StartJob(allocation=allocation):
                 delay = self._switching_on(allocation.devices)
                 self.training.start(effect, self.now, delay=delay)
+                self.purse.began(allocation.job, allocation.devices, self.now)
             case StopJob(name=name):
                 self.training.stop(name, self.now)
             case Explain(at=at, reason=reason):

@@ -15,11 +15,14 @@ class Ground:
         self._line = line
         self._node: dict[int, Node] = {}
         self._free: dict[Node, set[int]] = {}
+        self.unused = dict.fromkeys((device.kind for device in snapshot.pool.devices), 0)
+        """Devices that nobody has, by kind."""
         for device in snapshot.pool.devices:
             if device.index not in snapshot.unavailable:
                 node = (device.kind, device.node)
                 self._node[device.index] = node
                 self._free.setdefault(node, set()).add(device.index)
+                self.unused[device.kind] += 1
         self.lent: dict[JobName, Lent] = {}
         self.stopped: list[JobName] = []
         self.shrunk: list[JobName] = []
@@ -33,7 +36,9 @@ class Ground:
 
     def take(self, devices: Iterable[int]) -> None:
         for one in devices:
-            self._free[self._node[one]].remove(one)
+            node = self._node[one]
+            self._free[node].remove(one)
+            self.unused[node[0]] -= 1
 
     def lend(self, job: JobDemand, devices: tuple[int, ...]) -> None:
         """A job stays where it is."""
@@ -73,7 +78,7 @@ class Ground:
 
     def free(self, kind: str) -> int:
         """Devices of a kind that nobody has."""
-        return sum(len(devices) for node, devices in self._free.items() if node[0] == kind)
+        return self.unused.get(kind, 0)
 
     def rest(self) -> tuple[int, ...]:
         """All devices that nobody has."""
@@ -101,7 +106,9 @@ class Ground:
         job = way.lent.job
         for one in way.lent.devices:
             if one not in way.keeps:
-                self._free[self._node[one]].add(one)
+                node = self._node[one]
+                self._free[node].add(one)
+                self.unused[node[0]] += 1
         if way.keeps:
             self._note(job, way.keeps)
             self.shrunk.append(job.job)

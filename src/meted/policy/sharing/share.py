@@ -38,13 +38,14 @@ def share(snapshot: Snapshot, wishes: Sequence[Wish], line: Line, *, memory: obj
     rest = ground.rest()
     kinds = {device.index: device.kind for device in snapshot.pool.devices}
     parked = tuple(one for one in rest if _cheaper_parked(snapshot, kinds[one]))
+    on = frozenset(rest).difference(parked)
     return Plan(
         replicas=replicas,
         jobs=tuple(_lend(snapshot, job, ground) for job in snapshot.jobs if job.job in ground.lent),
-        idle_devices=tuple(one for one in rest if one not in set(parked)),
+        idle_devices=tuple(one for one in rest if one in on),
         parked_devices=parked,
         waiting=tuple(
-            Waiting(job=job.job, reason=_waits(snapshot, job, ground, reserved))
+            Waiting(job=job.job, reason=_waits(job, ground, reserved))
             for job in snapshot.jobs
             if job.job not in ground.lent
         ),
@@ -136,12 +137,9 @@ def _lend(snapshot: Snapshot, job: JobDemand, ground: Ground) -> JobAllocation:
     )
 
 
-def _waits(snapshot: Snapshot, job: JobDemand, ground: Ground, reserved: Reserved | None) -> str:
+def _waits(job: JobDemand, ground: Ground, reserved: Reserved | None) -> str:
     wanted = ", ".join(f"{one.devices} x {one.kind}" for one in job.options) or "0 options"
-    free = ", ".join(
-        f"{ground.free(kind)} {kind}"
-        for kind in dict.fromkeys(device.kind for device in snapshot.pool.devices)
-    )
+    free = ", ".join(f"{count} {kind}" for kind, count in ground.unused.items())
     reason = f"{job.job}: waits for {wanted}; unused are {free}"
     if job.job in ground.stopped:
         reason += f"; serving took its devices back, a restart of {job.restart / 1e6:.0f} s"

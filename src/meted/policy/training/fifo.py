@@ -12,7 +12,7 @@ from meted.policy.training.ways import Floats, Ways
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FifoPolicy:
-    """Jobs in the order in which they came; the first that finds no room ends the line.
+    """Jobs in the order in which they came; the first that is too wide for what is left ends it.
 
     keep_seconds: time for which a decision stands. overtake: 1 lets later jobs that fit go before
     one that does not.

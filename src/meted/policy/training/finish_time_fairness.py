@@ -33,7 +33,7 @@ class FinishTimeFairnessPolicy:
             return finish_time_shares(ways, waited, seconds=snapshot.solver_seconds)
 
         def why(ways: Ways, shares: Floats) -> str:
-            rho = float(_rho(ways, shares, waited).max())
+            rho = float(_rho(ways, shares, waited).max(initial=0.0))
             return f"the largest rho of {len(ways.jobs)} jobs is {rho:.3g}"
 
         return rotate(

@@ -10,7 +10,11 @@ Rank = Callable[[JobDemand], tuple[float, ...]]
 
 
 def choose_in_line(ways: Ways, rank: Rank, *, overtake: bool) -> list[int]:
-    """Ways by rank of their jobs. overtake: one that does not fit does not stop those behind it."""
+    """Ways by rank of their jobs.
+
+    A job that cannot run on the kinds that are left lets others pass. overtake: so does one that is
+    too wide for all of them; otherwise it ends the line.
+    """
     left = ways.capacity.copy()
     mine: dict[int, list[int]] = {}
     owners: list[int] = ways.job.tolist()
@@ -23,6 +27,6 @@ def choose_in_line(ways: Ways, rank: Rank, *, overtake: bool) -> list[int]:
             best = max(fits, key=lambda way: (ways.pace[way], -ways.dollars[way]))
             left[ways.kind[best]] -= ways.width[best]
             chosen.append(best)
-        elif not overtake:
+        elif not overtake and left.max() < min(ways.width[way] for way in mine[job]):
             break
     return chosen

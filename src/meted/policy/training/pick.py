@@ -5,7 +5,7 @@ import numpy as np
 from meted.domain.allocation import Snapshot
 from meted.policy.training.groups import Groups
 from meted.policy.training.program import Program, rows_of
-from meted.policy.training.ways import Floats, Ways
+from meted.policy.training.ways import Floats, Ints, Ways
 
 STAY = 1e-3
 """Part of the largest value by which a job prefers the way that it has."""
@@ -32,8 +32,12 @@ def pick(ways: Ways, value: Floats, *, seconds: float) -> list[int]:
     Without an answer in time: the most valuable device first.
     """
     some = np.flatnonzero(value > 0)
-    if not len(some):
-        return []
+    best = _best(ways, value, some)
+    if (
+        ways.sum_by_kind(np.where(np.isin(np.arange(len(value)), best), ways.width, 0.0))
+        <= ways.capacity
+    ).all():
+        return best
     program = Program(cost=-value[some] / value[some].max(), most=np.ones(len(some)))
     jobs, kinds = len(ways.jobs), len(ways.kinds)
     program.at_most(
@@ -48,7 +52,18 @@ def pick(ways: Ways, value: Floats, *, seconds: float) -> list[int]:
     return _densest(ways, value, some)
 
 
-def _densest(ways: Ways, value: Floats, some: np.ndarray) -> list[int]:
+def _best(ways: Ways, value: Floats, some: Ints) -> list[int]:
+    """The most valuable way of each job, the first of equal ones, whether they fit or not."""
+    found: dict[int, int] = {}
+    chosen: list[int] = some.tolist()
+    for way in chosen:
+        job = int(ways.job[way])
+        if job not in found or value[way] > value[found[job]]:
+            found[job] = way
+    return sorted(found.values())
+
+
+def _densest(ways: Ways, value: Floats, some: Ints) -> list[int]:
     left = ways.capacity.copy()
     done: set[int] = set()
     chosen: list[int] = []

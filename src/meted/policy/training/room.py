@@ -28,8 +28,15 @@ def make_room(snapshot: Snapshot) -> Room:
     """Replicas stay where they are, or get the least that their deployment wants."""
     placer = Placer(snapshot)
     previous = {} if snapshot.previous is None else _before(snapshot.previous.replicas)
+    everything = placer.rest()
     replicas = tuple(
-        _place(demand, previous.get(demand.deployment, ()), placer)
+        _place(
+            demand,
+            previous.get(demand.deployment, ()),
+            placer,
+            shared=snapshot.pool.shared,
+            everything=everything,
+        )
         for demand in snapshot.deployments
     )
     kinds = dict.fromkeys(device.kind for device in snapshot.pool.devices)
@@ -52,8 +59,20 @@ def _before(replicas: tuple[ReplicaAllocation, ...]) -> dict[str, tuple[tuple[in
 
 
 def _place(
-    demand: DeploymentDemand, before: tuple[tuple[int, ...], ...], placer: Placer
+    demand: DeploymentDemand,
+    before: tuple[tuple[int, ...], ...],
+    placer: Placer,
+    *,
+    shared: bool,
+    everything: tuple[int, ...],
 ) -> ReplicaAllocation:
+    if shared and not demand.options:
+        reason = (
+            f"{demand.deployment}: {demand.least} replicas share {len(everything)} devices, which "
+            "this policy does not divide"
+        )
+        places = (everything,) * demand.least
+        return ReplicaAllocation(deployment=demand.deployment, places=places, reason=reason)
     places = [place for place in before[: demand.most] if placer.keep(place)]
     kept = len(places)
     ways = [(one.kind, one.devices) for one in demand.options]

@@ -133,6 +133,7 @@ def _choose(
         owed[way] = shares.owed.get((demand.job, option), 0.0)
     urgency = wanted / (np.maximum(0.0, received) + start) * MICROS_PER_SECOND * 3600
     left = ways.capacity.copy()
+    known = frozenset(shares.jobs)
     done: set[int] = set()
     chosen: list[int] = []
     for kind in range(len(ways.kinds)):
@@ -141,7 +142,7 @@ def _choose(
             job = int(ways.job[way])
             if job in done or ways.width[way] > left[kind]:
                 continue
-            if urgency[way] <= 0 and not rotation.backfill:
+            if urgency[way] <= 0 and not (rotation.backfill and ways.jobs[job].job in known):
                 continue
             left[kind] -= ways.width[way]
             done.add(job)

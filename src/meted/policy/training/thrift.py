@@ -10,12 +10,15 @@ from meted.policy.training.timed import HOUR, VARIABLES, Timed, grid_of, solve_t
 from meted.policy.training.ways import Floats, Ways, make_ways
 
 LIMITS = (0.5, 0.02)
-"""Share of late work from which on a deadline counts as lost."""
+"""Share of late work from which on a deadline counts as lost: first those that lose most."""
 NEAR = (1.0, 0.3, 0.1)
 """How much the first parts of the future count when devices are handed out now."""
 SLACK = 0.3
-MARGIN = 0.15
+"""Hours of slack at which a job goes before all that have more."""
 URGENT = 10.0
+"""How much it counts then, in devices."""
+MARGIN = 0.15
+"""Hours by which a job is to end before its deadline, or half of its slack: devices come whole."""
 TIGHT = 3.0
 """How much more a job counts that needs all the time until its deadline."""
 
@@ -33,18 +36,21 @@ def decide_thriftily(snapshot: Snapshot, *, usd_per_hour: float, park: bool, nam
     chosen = pick(ways, value, seconds=snapshot.solver_seconds)
     hopes = int(np.isfinite(deadlines).sum())
     told = f"{name}: {int(np.isfinite(kept).sum())} of {hopes} deadlines can be kept"
+    due = [
+        f"{told}, {_due(job, snapshot, float(limit))}"
+        for job, limit in zip(ways.jobs, kept, strict=True)
+    ]
     choices = [
         Choice(
             job=ways.jobs[int(ways.job[way])],
             option=ways.options[way],
-            why=f"{told}, {_due(ways.jobs[int(ways.job[way])], snapshot, kept[ways.job[way]])}",
+            why=due[int(ways.job[way])],
         )
         for way in chosen
     ]
     waits = {
-        job.job: f"{told}, {_due(job, snapshot, kept[index])}; an hour of it is worth "
-        f"${usd_per_hour * job.weight:.2f}"
-        for index, job in enumerate(ways.jobs)
+        job.job: f"{reason}; an hour of it is worth ${usd_per_hour * job.weight:.2f}"
+        for job, reason in zip(ways.jobs, due, strict=True)
     }
     return make_plan(snapshot, room, choices, waits=waits, park=park)
 
@@ -82,7 +88,7 @@ def _solve(
     most = max(3, VARIABLES // len(ways.job))
     timed: Timed | None = None
     for limit in LIMITS:
-        ends = grid_of(snapshot.now, [one for one in kept if np.isfinite(one)], most=most)
+        ends = grid_of([one for one in kept if np.isfinite(one)], most=most)
         timed = solve_timed(
             ways, kept, ends=ends, usd_per_hour=worth, seconds=snapshot.solver_seconds
         )

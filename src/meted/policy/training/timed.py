@@ -7,11 +7,11 @@ work that comes too late. What ends earlier is worth money: the mean time of a j
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from meted.domain.units import Micros
 from meted.policy.training.program import Program
 from meted.policy.training.ways import Floats, Ways
 
@@ -38,13 +38,15 @@ class Timed:
     late: Floats
 
 
-def grid_of(now: Micros, deadlines: Sequence[float], *, most: int) -> Floats:
+def grid_of(deadlines: Sequence[float], *, most: int) -> Floats:
     """Ends of the parts, in hours from now. deadlines: hours from now, those to come."""
     soon = sorted({max(0.05, round(one, 3)) for one in deadlines})
     exact = soon[:EXACT]
     later = soon[EXACT:]
-    some = np.quantile(later, np.linspace(0, 1, min(MORE, len(later)))) if later else []
-    ends = np.unique(np.concatenate([np.array(GRID), np.array(exact), np.array(some)]))
+    ends = np.unique(np.concatenate([np.array(GRID), np.array(exact)]))
+    if later:
+        some = np.quantile(later, np.linspace(0, 1, min(MORE, len(later))))
+        ends = np.unique(np.concatenate([ends, some]))
     keep = [ends[0]]
     for end in ends[1:]:
         if end - keep[-1] >= 0.04:
@@ -117,5 +119,5 @@ def solve_timed(
     return Timed(hours=found[: count * parts].reshape(count, parts), lengths=lengths, late=late)
 
 
-def _matrix(values: Floats, rows: Floats, columns: Floats, height: int, width: int) -> csr_array:
+def _matrix(values: Floats, rows: Any, columns: Any, height: int, width: int) -> csr_array:
     return csr_array(coo_array((values, (rows, columns)), shape=(height, width)))

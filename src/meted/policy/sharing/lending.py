@@ -152,19 +152,20 @@ def _ends(ground: Ground, kind: str) -> list[tuple[float, int]]:
 
 
 def _grow(snapshot: Snapshot, ground: Ground, line: Line) -> None:
-    """Where nobody waits, jobs take more devices if that ends them far earlier."""
+    """Where nobody waits, jobs take more devices: those that start, and those that run if that
+    ends them far earlier."""
     lent: Sequence[JobDemand] = sorted((one.job for one in ground.lent.values()), key=line.rank)
     for job in lent:
         one = ground.lent[job.job]
         now = option_on(job, one.kind, len(one.devices))
-        if now is None or job.job in ground.shrunk or not job.running:
+        if now is None or job.job in ground.shrunk:
             continue
         wider = [
             way
             for way in job.options
             if way.kind == one.kind
             and 0 < way.devices - now.devices <= ground.free(one.kind)
-            and _gain(job, now, way) > GROW_GAIN * job.restart / 1e6
+            and _gain(job, now, way) > (GROW_GAIN * job.restart / 1e6 if job.running else 0.0)
         ]
         if wider:
             best = max(wider, key=lambda way: way.steps_per_second)
@@ -172,11 +173,11 @@ def _grow(snapshot: Snapshot, ground: Ground, line: Line) -> None:
 
 
 def _gain(job: JobDemand, now: JobOption, wider: JobOption) -> float:
-    """Seconds by which it ends earlier on more devices, its restart included."""
+    """Seconds by which it ends earlier on more devices; one that runs must first restart."""
     if now.steps_per_second <= 0 or wider.steps_per_second <= now.steps_per_second:
         return 0.0
     return (
         job.remaining_steps / now.steps_per_second
         - job.remaining_steps / wider.steps_per_second
-        - job.restart / 1e6
+        - (job.restart / 1e6 if job.running else 0.0)
     )

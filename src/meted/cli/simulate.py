@@ -93,10 +93,11 @@ def simulate(
     if missing or pool is None:
         raise click.UsageError(f"give {' and '.join(missing)}; see --help")
     # numpy, scipy and the predictor load only here, so that other verbs start fast.
+    from meted.cli.simulate_bounds import BrokenPlanError
     from meted.cli.simulate_report import write_report
     from meted.cli.simulate_tables import print_comparison, study_document
     from meted.cli.simulate_traces import SpecError
-    from meted.cli.simulating import Asked, BrokenPlanError, books_of, run_study, study_of
+    from meted.cli.simulating import Asked, books_of, run_study, study_of
     from meted.live.config import ConfigError
     from meted.live.facts import FactError
     from meted.live.job_traces import JobTraceError

@@ -6,6 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from meted.cli.simulate_generated import (
+    GENERATED,
+    Lasting,
+    drawn_jobs,
+    drawn_requests,
+    fastest,
+    fitted,
+    from_numbers,
+    moved,
+    usual_lengths,
+)
 from meted.domain.units import MICROS_PER_SECOND, Micros
 from meted.live.dollars import shortened
 from meted.live.job_traces import (
@@ -17,33 +28,20 @@ from meted.live.job_traces import (
 )
 from meted.live.traffic import read_trace
 from meted.live.traffic.prefixes import read_prefixes
-from meted.sim.generators import (
-    DAY,
-    Diurnal,
-    Modulated,
-    Process,
-    Renewal,
-    draw_arrivals,
-    fit_diurnal,
-    fit_modulated,
-    fit_renewal,
-)
-from meted.sim.lengths import Lengths, draw_pairs, fit_lengths, score_correlation
+from meted.sim.generators import DAY
+from meted.sim.lengths import fit_lengths, score_correlation
 from meted.sim.scenario import SimRequest
 
 RECORDED = ("azure", "mooncake", "requests", "gavel", "philly")
-GENERATED = ("diurnal", "bursty", "modulated")
 SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "azure": ("most",),
-    "mooncake": ("most",),
-    "requests": ("most",),
+    "azure": ("most", "rate"),
+    "mooncake": ("most", "rate"),
+    "requests": ("most", "rate"),
     "gavel": ("throughputs", "most"),
     "philly": ("week", "cluster", "share", "gpus", "most"),
 }
 OF_GENERATED = ("rate", "hours", "period", "input", "output", "cv", "peak")
 THROUGHPUTS = "simulation_throughputs.json"
-SIGMA = 0.7
-"""Deviation of a length's logarithm where no trace says it, as `meted plan` draws chats."""
 HOUR = 3_600.0
 
 
@@ -197,7 +195,14 @@ def _requests(spec: _Spec) -> tuple[SimRequest, ...]:
         SimRequest(one.at, one.prompt_tokens, one.output_tokens, prefix=prefix)
         for one, prefix in zip(arrivals, prefixes, strict=True)
     ]
-    return tuple(made[: spec.whole("most")])
+    kept = tuple(made[: spec.whole("most")])
+    if "rate" not in spec.settings or len(kept) < 2:
+        return kept
+    rate = spec.number("rate")
+    if not rate > 0:
+        raise SpecError(f"--trace: rate is {rate:g}, expected more than 0")
+    own = (len(kept) - 1) * MICROS_PER_SECOND / max(1, kept[-1].at)
+    return tuple(replace(one, at=Micros(round(one.at * own / rate))) for one in kept)
 
 
 def shuffled(jobs: Sequence[TracedJob], seed: int) -> tuple[TracedJob, ...]:
@@ -206,12 +211,9 @@ def shuffled(jobs: Sequence[TracedJob], seed: int) -> tuple[TracedJob, ...]:
     if seed == 0:
         return tuple(jobs)
     order = np.random.default_rng(seed).permutation(len(jobs))
-    return tuple(_at(jobs[int(place)], one.arrived) for one, place in zip(jobs, order, strict=True))
-
-
-def _at(job: TracedJob, moment: Micros) -> TracedJob:
-    deadline = None if job.deadline is None else Micros(job.deadline - job.arrived + moment)
-    return replace(job, arrived=moment, deadline=deadline)
+    return tuple(
+        moved(jobs[int(place)], one.arrived) for one, place in zip(jobs, order, strict=True)
+    )
 
 
 def rotated(requests: Sequence[SimRequest], seed: int) -> tuple[SimRequest, ...]:
@@ -222,133 +224,57 @@ def rotated(requests: Sequence[SimRequest], seed: int) -> tuple[SimRequest, ...]
     first, last = requests[0].at, requests[-1].at
     start = requests[begin].at
     turn = last - first + round((last - first) / (len(requests) - 1))
-    moved = [
+    around = [
         replace(one, at=Micros(one.at - start + (turn if place < begin else 0)))
         for place, one in enumerate(requests)
     ]
-    return tuple(moved[begin:] + moved[:begin])
+    return tuple(around[begin:] + around[:begin])
 
 
 def _generated(process: str, rest: str, span: float | None) -> Source:
     spec = _spec(rest, more=OF_GENERATED)
-    seconds = spec.number("hours") * HOUR if "hours" in spec.settings else span
-    if seconds is None:
+    if "hours" in spec.settings:
+        span = spec.number("hours") * HOUR
+    if span is None:
         raise SpecError(f"--trace {process}: how long is it? add ,hours=24 or --for 24h")
+    period = spec.number("period", DAY / HOUR) * HOUR
+    rate = spec.number("rate") if "rate" in spec.settings else None
     if spec.path is None:
-        arrivals, prompt, output = _from_numbers(process, spec)
+        arrivals = from_numbers(
+            process,
+            rate=spec.number("rate"),
+            peak=spec.number("peak", 1.8),
+            cv=spec.number("cv") if "cv" in spec.settings else None,
+            period=period,
+        )
+        lasting = Lasting(
+            prompt=usual_lengths(spec.number("input")), output=usual_lengths(spec.number("output"))
+        )
         told = f"{process} requests, {arrivals.rate:g}/s in the mean"
-        return Source(
-            told=told, jobs=False,
-            draw=lambda seed: _drawn(arrivals, prompt, output, 0.0, seconds, seed),
-        )  # fmt: skip
-    if spec.kind in ("gavel", "philly"):
+    elif spec.kind in ("gavel", "philly"):
         jobs = _jobs(spec)
-        arrivals = _fitted(process, spec, [one.arrived / MICROS_PER_SECOND for one in jobs])
-        hours = fit_lengths([one.steps / _fastest(one) for one in jobs])
+        moments = [one.arrived / MICROS_PER_SECOND for one in jobs]
+        coming = fitted(process, moments, period=period, rate=rate)
+        seconds = fit_lengths([one.steps / fastest(one) for one in jobs])
         return Source(
             told=f"{process} jobs like the {len(jobs)} of {spec.path.name}",
             jobs=True,
-            draw=lambda seed: _drawn_jobs(jobs, arrivals, hours, seconds, seed),
+            draw=lambda seed: Work(jobs=drawn_jobs(jobs, coming, seconds, span, seed)),
         )
-    requests = _requests(spec)
-    arrivals = _fitted(process, spec, [one.at / MICROS_PER_SECOND for one in requests])
-    prompts = [float(one.prompt_tokens) for one in requests]
-    outputs = [float(one.output_tokens) for one in requests]
-    prompt, output = fit_lengths(prompts), fit_lengths(outputs)
-    together = score_correlation(prompts, outputs)
+    else:
+        requests = _requests(spec)
+        moments = [one.at / MICROS_PER_SECOND for one in requests]
+        arrivals = fitted(process, moments, period=period, rate=rate)
+        prompts = [float(one.prompt_tokens) for one in requests]
+        outputs = [float(one.output_tokens) for one in requests]
+        lasting = Lasting(
+            prompt=fit_lengths(prompts),
+            output=fit_lengths(outputs),
+            together=score_correlation(prompts, outputs),
+        )
+        told = f"{process} requests like the {len(requests)} of {spec.path.name}"
     return Source(
-        told=f"{process} requests like the {len(requests)} of {spec.path.name}",
+        told=told,
         jobs=False,
-        draw=lambda seed: _drawn(arrivals, prompt, output, together, seconds, seed),
+        draw=lambda seed: Work(requests=drawn_requests(arrivals, lasting, span, seed)),
     )
-
-
-def _fitted(process: str, spec: _Spec, moments: Sequence[float]) -> Process:
-    if process == "bursty":
-        fitted: Process = fit_renewal(moments)
-    elif process == "modulated":
-        fitted = fit_modulated(moments)
-    else:
-        fitted = fit_diurnal(moments, period=spec.number("period", DAY / HOUR) * HOUR)
-    if "rate" not in spec.settings:
-        return fitted
-    return _scaled(fitted, spec.number("rate") / fitted.rate)
-
-
-def _scaled(process: Process, factor: float) -> Process:
-    match process:
-        case Renewal():
-            return replace(process, rate=process.rate * factor)
-        case Modulated():
-            return replace(process, low=process.low * factor, high=process.high * factor)
-        case Diurnal():
-            return replace(process, rates=tuple(one * factor for one in process.rates))
-
-
-def _from_numbers(process: str, spec: _Spec) -> tuple[Process, Lengths, Lengths]:
-    rate = spec.number("rate")
-    peak = spec.number("peak", 1.8)
-    if process == "bursty":
-        arrivals: Process = Renewal(rate=rate, cv=spec.number("cv", 3.0))
-    elif process == "modulated":
-        # As long at the high rate as at the low one, ten minutes each.
-        arrivals = Modulated(
-            low=rate * max(0.0, 2 - peak), high=rate * peak, stay_low=600.0, stay_high=600.0
-        )
-    else:
-        hours = np.arange(24)
-        wave = 1 - (peak - 1) * np.cos(2 * np.pi * (hours + 0.5) / 24)
-        shares = np.clip(wave, 0.0, None)
-        rates = tuple(float(one) for one in rate * shares / shares.mean())
-        period = spec.number("period", DAY / HOUR) * HOUR
-        arrivals = Diurnal(rates=rates, period=period, cv=spec.number("cv", 1.0))
-    return arrivals, _usual(spec.number("input")), _usual(spec.number("output"))
-
-
-def _usual(mean: float) -> Lengths:
-    """Lognormal lengths with that mean, none beyond twenty times it."""
-    return Lengths(
-        mu=float(np.log(max(1.0, mean))) - SIGMA**2 / 2, sigma=SIGMA, least=1.0, most=20 * mean
-    )
-
-
-def _drawn(
-    arrivals: Process, prompt: Lengths, output: Lengths, together: float, span: float, seed: int
-) -> Work:
-    moments = draw_arrivals(arrivals, span, seed=seed)
-    rng = np.random.default_rng((seed, 1))
-    prompts, outputs = draw_pairs(prompt, output, together, len(moments), rng=rng)
-    return Work(
-        requests=tuple(
-            SimRequest(Micros(int(at * MICROS_PER_SECOND)), max(1, round(ins)), max(1, round(out)))
-            for at, ins, out in zip(
-                moments.tolist(), prompts.tolist(), outputs.tolist(), strict=True
-            )
-        )
-    )
-
-
-def _drawn_jobs(
-    jobs: Sequence[TracedJob], arrivals: Process, seconds: Lengths, span: float, seed: int
-) -> Work:
-    """Kinds of jobs as often as in the trace, durations from the fitted lengths."""
-    moments = draw_arrivals(arrivals, span, seed=seed)
-    rng = np.random.default_rng((seed, 1))
-    chosen = rng.integers(len(jobs), size=len(moments))
-    durations = seconds.quantile(rng.random(len(moments)))
-    return Work(
-        jobs=tuple(
-            replace(
-                _at(jobs[int(place)], Micros(int(at * MICROS_PER_SECOND))),
-                name=f"job-{number:05}",
-                steps=max(1.0, duration * _fastest(jobs[int(place)])),
-            )
-            for number, (at, place, duration) in enumerate(
-                zip(moments.tolist(), chosen.tolist(), durations.tolist(), strict=True), start=1
-            )
-        )
-    )
-
-
-def _fastest(job: TracedJob) -> float:
-    return max(one.steps_per_second for one in job.options)

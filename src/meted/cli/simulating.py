@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from meted.cli.simulate_bounds import HOUR, Bounded, BrokenPlanError, broken, too_long
 from meted.cli.simulate_serving import Fleet, deployment_of, fleet_of, parse_limits
 from meted.cli.simulate_traces import Source, SpecError, read_source
 from meted.domain.allocation import JobOption
 from meted.domain.deployment import SLO
 from meted.domain.units import (
     MICROS_PER_SECOND,
-    SECONDS_PER_HOUR,
     DeploymentName,
     JobName,
     Micros,
@@ -27,15 +27,10 @@ from meted.sim.result import Result
 from meted.sim.scenario import Outage, Scenario, SimJob, SimRequest, Table
 from meted.sim.world import simulate
 
-HOUR = MICROS_PER_SECOND * SECONDS_PER_HOUR
 FAULT_HOURS = 30 * 24
 """Where a simulation has no end, devices fail and vanish until so long after the last arrival."""
 SAMPLE = 2_000
 """Requests, evenly spread over the trace, whose lengths stand for all."""
-
-
-class BrokenPlanError(ValueError):
-    """A policy's plan that the simulated world cannot put in force."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +126,10 @@ def run_study(
             scenario = scenario_of(study, name, seed)
             try:
                 results[name].append(simulate(scenario))
+            except BrokenPlanError as error:
+                raise BrokenPlanError(f"--policy {name} (seed {seed}): {error}") from error
             except (ValueError, StopIteration, NotImplementedError) as error:
-                raise BrokenPlanError(_broken(name, seed, error)) from error
+                raise BrokenPlanError(broken(name, seed, error)) from error
             done(name, seed)
     return results
 
@@ -142,16 +139,6 @@ def books_of(study: Study, results: Mapping[str, Sequence[Result]]) -> dict[str,
     return {
         policy: [account(run, study.pool.pool) for run in runs] for policy, runs in results.items()
     }
-
-
-def _broken(policy: str, seed: int, error: Exception) -> str:
-    why = str(error)
-    if isinstance(error, StopIteration):
-        why = "it gives a job a number or kind of devices that the job has no pace for"
-    return (
-        f"--policy {policy} makes a plan that cannot be (seed {seed}): "
-        f"{why or type(error).__name__}; take a policy for pools where a device has one user"
-    )
 
 
 def scenario_of(study: Study, policy: str, seed: int) -> Scenario:
@@ -179,9 +166,12 @@ def scenario_of(study: Study, policy: str, seed: int) -> Scenario:
     if not jobs and not any(one.requests for one in deployments):
         raise SpecError(f"no job and no request comes with seed {seed}; take a longer --for")
     last = max((one.arrived for one in jobs), default=0)
+    chosen = study.policies[policy]
+    if asked.span is None:
+        chosen = Bounded(policy=chosen, until=too_long(jobs, pause=asked.restart + asked.interval))
     return Scenario(
         pool=study.pool.pool,
-        policy=study.policies[policy],
+        policy=chosen,
         interval=asked.interval,
         deployments=deployments,
         jobs=jobs,

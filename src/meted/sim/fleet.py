@@ -1,6 +1,7 @@
 """The simulated replicas of all deployments: control's effects start, drain and stop them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from meted.control.effects import StartReplica
 from meted.control.events import Event, ReplicaDied, ReplicaDrained, ReplicaReady
@@ -8,7 +9,7 @@ from meted.control.state import ControlState
 from meted.domain.allocation import DeploymentDemand, ReplicaOption
 from meted.domain.deployment import ReplicaStatus
 from meted.domain.pool import Pool
-from meted.domain.units import DeploymentName, Micros, ReplicaId
+from meted.domain.units import DeploymentName, Micros, ReplicaId, TenantName
 from meted.predict.arrivals import ArrivalForecast
 from meted.sim.recorder import Recorder
 from meted.sim.replica import SimReplica
@@ -19,6 +20,17 @@ from meted.sim.service import Service
 STOPPED = "it was stopped"
 LEAST_RATE = 1e-3
 """Arrivals per second below which a forecast is none."""
+
+
+class Shared(NamedTuple):
+    """A replica on shared devices. busy: its micros on each of them, by tenant. otherwise: what
+    they were for when it was not busy."""
+
+    replica: ReplicaId
+    devices: tuple[int, ...]
+    tenant: TenantName
+    otherwise: Use
+    busy: Sequence[tuple[TenantName, int]]
 
 
 class Fleet:
@@ -115,6 +127,18 @@ class Fleet:
         """Enter the time since the last call: busy, by tenants, and ready."""
         for replica in self._replicas.values():
             self._split(replica, now)
+
+    def sharing(self, now: int) -> Iterator[Shared]:
+        """What replicas on shared devices did since the last call."""
+        for key, replica in self._replicas.items():
+            service = self._of[key]
+            tenant = service.sim.tenant
+            busy = replica.take_busy(now) if replica.ready else 0
+            shares = [(tenant, busy)]
+            if service.tenants and replica.ready:
+                shares = replica.shares(busy, now, tenant)
+            otherwise = Use.READY if replica.ready else Use.LOADING
+            yield Shared(replica.id, replica.devices, tenant, otherwise, shares)
 
     def demands(
         self, now: int, elapsed_s: float, state: ControlState

@@ -67,16 +67,33 @@ class Recorder:
         shares: of the busy time, by tenant; () if all is its own tenant's.
         """
         for device in devices:
-            began, _, who, tenant = self._now[device]
-            left = min(busy_micros, at - began)
-            for whose, part in shares or ((tenant, left),):
-                part = min(part, left)
-                self._now[device] = (began, Use.SERVING, who, whose)
-                self._end(device, began, began + part)
-                began, left = began + part, left - part
-            self._now[device] = (began, Use.READY, who, tenant)
-            self._end(device, began, at)
-            self._now[device] = (at, Use.READY, who, tenant)
+            _, _, who, tenant = self._now[device]
+            parts = shares or ((tenant, busy_micros),)
+            self.spend(
+                device,
+                at,
+                [(Use.SERVING, who, whose, micros) for whose, micros in parts],
+                (Use.READY, who, tenant),
+            )
+
+    def spend(
+        self,
+        device: int,
+        at: int,
+        parts: Iterable[tuple[Use, str, TenantName, int]],
+        rest: tuple[Use, str, TenantName],
+    ) -> None:
+        """Lay a device's time since its last segment out: parts of so many micros, as long as there
+        is time, and the rest, in which it also goes on."""
+        began = self._now[device][0]
+        for use, who, tenant, micros in parts:
+            until = min(at, began + micros)
+            self._now[device] = (began, use, who, tenant)
+            self._end(device, began, until)
+            began = until
+        self._now[device] = (began, *rest)
+        self._end(device, began, at)
+        self._now[device] = (at, *rest)
 
     def cut(self, devices: Iterable[int], at: int) -> None:
         """End the devices' segments at `at`; they go on as they are."""

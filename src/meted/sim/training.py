@@ -1,6 +1,6 @@
 """Simulated training jobs: they start, go at their pace, leave, fall back to a checkpoint, end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from meted.control.effects import StartJob
@@ -15,7 +15,7 @@ from meted.control.events import (
 from meted.domain.allocation import Harvest, JobAllocation, JobDemand
 from meted.domain.job import Job, JobProgress, JobStatus, TrainingPhase
 from meted.domain.pool import Pool
-from meted.domain.units import JobName, Micros, NanoUSD
+from meted.domain.units import JobName, Micros, NanoUSD, TenantName
 from meted.sim.recorder import Recorder
 from meted.sim.result import JobResult, Use
 from meted.sim.scenario import SimJob
@@ -128,12 +128,13 @@ class Training:
             if one.devices and now >= one.goes_at and not (one.leaving or one.paused):
                 self._set_pace(one, now)
 
-    @property
-    def harvesting(self) -> JobName | None:
-        """The job that uses shared devices now, if one does."""
-        return next(
-            (name for name, one in self._open.items() if one.devices and self._part(one) > 0), None
-        )
+    def sharing(self, now: int) -> Iterator[tuple[JobName, TenantName, tuple[int, ...], Use]]:
+        """The jobs that have used shared devices up to now, with these, and for what."""
+        for name, one in self._open.items():
+            if not one.devices or one.paused or self._part(one) <= 0:
+                continue
+            use = Use.RESTARTING if now <= one.goes_at else Use.TRAINING
+            yield name, one.job.tenant, one.devices, use
 
     def _part(self, one: _Progress) -> float:
         """Share of its devices that a job gets."""

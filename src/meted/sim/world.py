@@ -42,6 +42,7 @@ from meted.sim.money import Purse
 from meted.sim.recorder import Recorder
 from meted.sim.result import Decision, Result, Use
 from meted.sim.scenario import Outage, PriceChange, Scenario, SimJob
+from meted.sim.sharing import Sharing
 from meted.sim.training import Training
 
 
@@ -77,6 +78,9 @@ class World:
             recorder=self.recorder,
             schedule=self.schedule,
             happen=self.happen,
+        )
+        self.sharing = Sharing(
+            scenario.pool, recorder=self.recorder, fleet=self.fleet, training=self.training
         )
         self.purse = Purse(
             scenario.budgets, scenario.jobs, recorder=self.recorder, interval=scenario.interval
@@ -120,6 +124,7 @@ class World:
                 break
             heappop(self._queue)
             self.fleet.advance(at)
+            self.sharing.settle(at)
             self.now = at
             action()
         return self._result(self.now if horizon is None else horizon)
@@ -182,6 +187,7 @@ class World:
         self.plans += 1
         elapsed_s = (now - self._decided_at) / 1e6
         self._decided_at = now
+        self.sharing.breathe(now)
         jobs = self._funded() if self.purse.used else self.training.demands(now, self.state.jobs)
         self.happen(
             DemandSeen(
@@ -263,6 +269,7 @@ class World:
     def _result(self, ended: int) -> Result:
         self.fleet.advance(ended)
         self.fleet.record(ended)
+        self.sharing.settle(ended)
         segments = self.recorder.close(ended)
         cost: dict[str, int] = {}
         for one in segments:

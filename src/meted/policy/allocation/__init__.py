@@ -6,11 +6,41 @@ from meted.policy.allocation.demand import DemandPolicy
 from meted.policy.allocation.performance import PerformancePolicy
 from meted.policy.allocation.static import StaticPolicy
 from meted.policy.protocol import Policy
+from meted.policy.serving.demand_based import DemandScaling
+from meted.policy.serving.dynamo import DynamoPlanner
+from meted.policy.serving.kubernetes import KubernetesHpa
+from meted.policy.serving.performance_based import PerformanceScaling
+from meted.policy.serving.static_split import StaticSplit
+from meted.policy.sharing.loan import Loan
+from meted.policy.training.cheapest import CheapestPolicy
+from meted.policy.training.deadlines import DeadlinesPolicy
+from meted.policy.training.fifo import FifoPolicy
+from meted.policy.training.finish_time_fairness import FinishTimeFairnessPolicy
+from meted.policy.training.las import LasPolicy
+from meted.policy.training.makespan import MakespanPolicy
+from meted.policy.training.max_min import MaxMinPolicy
+from meted.policy.training.priority import PriorityPolicy
+from meted.policy.training.sum_throughput import SumThroughputPolicy
 
 POLICIES: dict[str, Callable[..., Policy]] = {
     "static": StaticPolicy,
     "demand": DemandPolicy,
     "performance": PerformancePolicy,
+    "cheapest": CheapestPolicy,
+    "deadlines": DeadlinesPolicy,
+    "fifo": FifoPolicy,
+    "finish_time_fairness": FinishTimeFairnessPolicy,
+    "las": LasPolicy,
+    "makespan": MakespanPolicy,
+    "max_min": MaxMinPolicy,
+    "priority": PriorityPolicy,
+    "sum_throughput": SumThroughputPolicy,
+    "demand_scaling": DemandScaling,
+    "performance_scaling": PerformanceScaling,
+    "loan": Loan,
+    "static_split": StaticSplit,
+    "kubernetes_hpa": KubernetesHpa,
+    "dynamo_planner": DynamoPlanner,
 }
 
 

@@ -17,7 +17,7 @@ MODEL = "smollm2-135m"
 def scaling_house() -> Iterator[RealHouse]:
     made = RealHouse(
         config={
-            "policy": {"name": "demand", "interval_s": 0.2, "parameters": {"keep_warm_s": 1.5}},
+            "policy": {"name": "demand", "interval_s": 0.2, "parameters": {"keep_warm_s": 8}},
             "deployments": [{"name": MODEL, "checkpoint": MODEL, "least": 0, "most": 2}],
             "books": {"interval_s": 0.5},
         },
@@ -50,6 +50,6 @@ def test_a_request_starts_a_replica_gets_its_answer_and_the_replica_goes_again(
         assert [one["status"] for one in deployment(house)["replicas"]] == ["ready"]
         house.wait_until("the replica is unloaded", lambda: deployment(house)["replicas"] == [])
     decisions = house.admin("status")["decisions"]
-    assert any("kept warm for 2 s; unloaded" in one["reason"] for one in decisions)
+    assert any("kept warm for 8 s; unloaded" in one["reason"] for one in decisions)
     house.stop()
     assert check(house.home / "books.sqlite").balanced

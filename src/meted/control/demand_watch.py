@@ -78,7 +78,7 @@ class DemandWatch:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._arrivals = 0
-        self._last_used: Micros | None = None
+        self._last_arrival: Micros | None = None
         self._forecast = ArrivalForecast()
         self._prompt = 128.0
         self._output = 64.0
@@ -172,7 +172,7 @@ class DemandWatch:
     def arrived(self, now: Micros) -> None:
         """One request came."""
         self._arrivals += 1
-        self._last_used = now
+        self._last_arrival = now
 
     def stepped(
         self,
@@ -260,13 +260,10 @@ class DemandWatch:
     ) -> DeploymentDemand:
         """The demand at the end of a policy interval of `elapsed_s` seconds.
 
-        A deployment is quiet since its last request came or ended; one that never had a request,
-        since it was first seen.
+        A deployment that never had a request is quiet since it was first seen.
         """
-        if self._last_used is None:
-            self._last_used = now
-        if queued or running:
-            self._last_used = now
+        if self._last_arrival is None:
+            self._last_arrival = now
         self._forecast = self._forecast.observe(self._arrivals, elapsed_s)
         self._arrivals = 0
         keep = math.exp2(-elapsed_s / 5)
@@ -296,7 +293,7 @@ class DemandWatch:
             draining=draining,
             least=least,
             most=most,
-            quiet=Micros(now - self._last_used),
+            quiet=Micros(now - self._last_arrival),
             options=(self._option(load),),
             predicted=tuple(
                 predict_serving(self.cost, load, self._slow(level))

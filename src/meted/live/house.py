@@ -111,10 +111,16 @@ class House:
     """Runs control's effects in the real world and tells control what came of them."""
 
     def __init__(
-        self, *, settings: HouseSettings, store: Store, key_store: Store, host: Host
+        self,
+        *,
+        settings: HouseSettings,
+        store: Store,
+        key_store: Store,
+        host: Host,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.started_at = self.clock.now()
         self.registry = CheckpointRegistry(settings.checkpoints)
         self.state = ControlState(pool=settings.pool, policy=settings.policy)
@@ -231,8 +237,12 @@ class House:
     async def _decide_forever(self) -> None:
         while not self.stopping.is_set():
             await asyncio.sleep(self.settings.policy_interval_s)
-            self.serving.expire()
-            self.happen(self._demand())
+            self.decide()
+
+    def decide(self) -> None:
+        """Look at what clients and jobs want, and let control decide."""
+        self.serving.expire()
+        self.happen(self._demand())
 
     async def _mind_money(self) -> None:
         """Keep leases alive and jobs paid for; notice what other processes changed in the store."""

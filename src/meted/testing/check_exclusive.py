@@ -11,7 +11,7 @@ from meted.policy.protocol import Policy
 HOUR = 3_600_000_000
 PRICES = {"fast": 740_000_000, "middle": 430_000_000, "slow": 135_000_000}
 """Nano-USD per device-hour."""
-ROUNDS = 3
+ROUNDS = 2
 ROUND = 360_000_000
 
 
@@ -137,7 +137,6 @@ def check_exclusive_policy(
         for _ in range(ROUNDS):
             snapshot = _next_round(snapshot, plan, received=rotates)
             later = policy.decide(snapshot)
-            assert policy.decide(snapshot) == later, f"equal snapshots, two plans: {snapshot}"
             check_exclusive_plan(snapshot, later)
             if not rotates:
                 assert _places(later) == _places(plan), f"moved while nothing changes: {snapshot}"

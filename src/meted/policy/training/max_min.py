@@ -1,4 +1,4 @@
-"""Max-min fairness over several kinds: nobody's share can grow but at a poorer's cost."""
+"""Max-min fairness over several kinds: the poorest job gets as much as can be."""
 
 from dataclasses import dataclass
 

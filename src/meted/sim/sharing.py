@@ -24,11 +24,9 @@ class Sharing:
         self._devices = pool.indices
         self._shared = pool.shared
         self._at = 0
-        self._busy_at = 0
-        self._busy: dict[int, int] = {}
 
     def settle(self, now: int) -> None:
-        """Record who had the devices since the last call."""
+        """Record who had the devices since the last call, and tell the jobs what they had."""
         if not self._shared or now <= self._at:
             return
         span, self._at = now - self._at, now
@@ -40,9 +38,8 @@ class Sharing:
                     (Use.SERVING, one.replica, tenant, micros) for tenant, micros in one.busy
                 ]
                 rest[device] = (one.otherwise, one.replica, one.tenant)
-        for device, mine in parts.items():
-            served = min(span, sum(micros for _, _, _, micros in mine))
-            self._busy[device] = self._busy.get(device, 0) + served
+        served = sum(min(span, sum(micros for _, _, _, micros in mine)) for mine in parts.values())
+        self._training.breathe(1.0 - served / (span * len(self._devices)), now)
         for name, tenant, devices, use in self._training.sharing(now):
             for device in devices:
                 rest[device] = (use, name, tenant)
@@ -50,12 +47,3 @@ class Sharing:
             if self._recorder.use(device) in (Use.GONE, Use.PARKED):
                 continue
             self._recorder.spend(device, now, parts[device], rest[device])
-
-    def breathe(self, now: int) -> None:
-        """Tell the jobs what serving leaves: as much as it did since the last call."""
-        if not self._shared or now <= self._busy_at:
-            return
-        span, self._busy_at = now - self._busy_at, now
-        served = sum(self._busy.values()) / (span * len(self._devices))
-        self._busy.clear()
-        self._training.breathe(max(0.0, 1.0 - served), now)

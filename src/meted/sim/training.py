@@ -118,20 +118,23 @@ class Training:
             self._set_pace(one, now)
 
     def breathe(self, free: float, now: int) -> None:
-        """Where devices are shared: what serving leaves of them from now on, 0 to 1."""
+        """Where devices are shared: what serving left of them since the last call, 0 to 1.
+
+        It is what jobs have had in that time, and what they expect until the next call.
+        """
         if abs(free - self._free) < NOTICED:
             return
-        for one in self._open.values():
-            self._catch_up(one, now)
         self._free = free
         for one in self._open.values():
-            if one.devices and now >= one.goes_at and not (one.leaving or one.paused):
+            if one.devices and now > one.goes_at and not (one.leaving or one.paused):
+                one.pace = self._pace(one)
+                self._catch_up(one, now)
                 self._set_pace(one, now)
 
     def sharing(self, now: int) -> Iterator[tuple[JobName, TenantName, tuple[int, ...], Use]]:
         """The jobs that have used shared devices up to now, with these, and for what."""
         for name, one in self._open.items():
-            if not one.devices or one.paused or self._part(one) <= 0:
+            if not one.devices or one.paused or one.harvest is Harvest.NONE:
                 continue
             use = Use.RESTARTING if now <= one.goes_at else Use.TRAINING
             yield name, one.job.tenant, one.devices, use
@@ -247,17 +250,20 @@ class Training:
 
     def _set_pace(self, one: _Progress, at: int) -> None:
         """Go on at the pace of now, until it changes or the job is done."""
-        model = one.job.model
-        one.pace = model.steps_per_second(
-            one.done, kind=one.kind, devices=len(one.devices), nodes=one.nodes
-        ) * self._part(one)
+        one.pace = self._pace(one)
         one.version += 1
         if one.pace <= 0:
             return
-        target = min(one.job.steps, model.steady_until(one.done))
+        target = min(one.job.steps, one.job.model.steady_until(one.done))
         seconds = max(0.0, target - one.done) / one.pace
         moment = at + max(1, -int(-seconds * 1e6 // 1))
         self._later(one, moment, lambda: self._reached(one, moment, target))
+
+    def _pace(self, one: _Progress) -> float:
+        """Steps a second on its devices, by the part of them that it gets."""
+        return self._part(one) * one.job.model.steps_per_second(
+            one.done, kind=one.kind, devices=len(one.devices), nodes=one.nodes
+        )
 
     def _reached(self, one: _Progress, at: int, target: float) -> None:
         self._catch_up(one, at)

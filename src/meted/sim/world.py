@@ -187,7 +187,6 @@ class World:
         self.plans += 1
         elapsed_s = (now - self._decided_at) / 1e6
         self._decided_at = now
-        self.sharing.breathe(now)
         jobs = self._funded() if self.purse.used else self.training.demands(now, self.state.jobs)
         self.happen(
             DemandSeen(

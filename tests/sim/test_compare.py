@@ -153,6 +153,28 @@ def test_policies_with_unequal_runs_are_not_compared() -> None:
         compare({"a": [make_result(make_job("x"))], "b": []})
 
 
+def runs_of(*hours: float) -> list[Result]:
+    return [make_result(make_job("x", finished=round(one * HOUR))) for one in hours]
+
+
+def best_of(**runs: list[Result]) -> frozenset[str]:
+    rows = compare(runs).rows
+    return next(row.best for row in rows if row.measure.name == "jct_mean")
+
+
+def test_differences_are_judged_seed_by_seed() -> None:
+    # Seeds differ far more than policies do; in each seed `a` is an hour faster, give or take.
+    slow = runs_of(10, 20, 30, 40)
+    fast = runs_of(9.1, 18.9, 29.0, 39.1)
+    assert best_of(a=fast, b=slow) == {"a"}
+    assert best_of(a=runs_of(9, 21, 30.5, 39.4), b=slow) == {"a", "b"}
+
+
+def test_with_one_seed_the_best_is_the_best() -> None:
+    assert best_of(a=runs_of(1.0), b=runs_of(1.1), c=runs_of(1.0)) == {"a", "c"}
+    assert best_of(a=runs_of(1.0), b=runs_of(1.0)) == frozenset()
+
+
 def test_every_measure_has_a_name_of_its_own() -> None:
     names = [one.name for one in MEASURES]
     assert len(set(names)) == len(names)

@@ -14,6 +14,7 @@ from meted.sim.measures import Unit
 from meted.sim.result import Result
 
 BEST = "*"
+LEGEND = "best mean of its row, and what may be as good (difference by seed, 95 %)"
 
 
 def print_comparison(
@@ -40,7 +41,7 @@ def notes(
     """What must be said beside the table."""
     said: list[str] = []
     if len(comparison.policies) > 1:
-        said.append(f"{BEST} best mean of its row.")
+        said.append(f"{BEST} {LEGEND if comparison.seeds > 1 else 'best of its row'}.")
     if comparison.seeds > 1:
         said.append(
             f"Means of {comparison.seeds} seeds ± half of their 95 % interval (Student's t)."
@@ -67,10 +68,9 @@ def verdict(study: Study, runs: Sequence[Result], books: Sequence[Books]) -> str
 
 
 def row_cells(row: Row, comparison: Comparison) -> list[str]:
-    """The row's numbers, the best one marked."""
-    best = _best(row, comparison)
+    """The row's numbers, the best ones marked."""
     return [
-        f"{shown(row.by_policy[policy], row.measure.unit)}{BEST if policy in best else ''}"
+        f"{shown(row.by_policy[policy], row.measure.unit)}{BEST if policy in row.best else ''}"
         for policy in comparison.policies
     ]
 
@@ -97,19 +97,6 @@ def row_title(row: Row) -> str:
     return f"{row.measure.title}, {unit}" if unit else row.measure.title
 
 
-def _best(row: Row, comparison: Comparison) -> frozenset[str]:
-    """Policies with the best mean; none where all are equal or neither direction is better."""
-    means = {
-        policy: one.mean
-        for policy in comparison.policies
-        if (one := row.by_policy[policy]) is not None
-    }
-    if row.measure.less is None or len(set(means.values())) < 2:
-        return frozenset()
-    best = (min if row.measure.less else max)(means.values())
-    return frozenset(policy for policy, mean in means.items() if mean == best)
-
-
 def study_document(
     study: Study,
     results: Mapping[str, Sequence[Result]],
@@ -126,6 +113,7 @@ def study_document(
                 "name": row.measure.name,
                 "title": row.measure.title,
                 "unit": _plain_unit(row.measure.unit),
+                "best": sorted(row.best),
                 "by_policy": {
                     policy: None
                     if one is None

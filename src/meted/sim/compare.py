@@ -30,10 +30,15 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A measure, for each policy; None where no run of it has one."""
+    """A measure, for each policy; None where no run of it has one.
+
+    best: policies with the best mean, and those whose difference from it, paired by seed, may be
+    zero; none where no direction is better or all are equal.
+    """
 
     measure: Measure
     by_policy: Mapping[str, Interval | None]
+    best: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +70,40 @@ def compare(results: Mapping[str, Sequence[Result]], limits: Limits = Limits()) 
         )
     rows: list[Row] = []
     for measure in MEASURES:
-        found = {policy: _over(measure, runs, limits) for policy, runs in results.items()}
+        values = {
+            policy: [measure.of(run, limits) for run in runs] for policy, runs in results.items()
+        }
+        found = {policy: _over(some) for policy, some in values.items()}
         if any(one is not None for one in found.values()):
-            rows.append(Row(measure=measure, by_policy=found))
+            rows.append(Row(measure=measure, by_policy=found, best=_best(measure, values)))
     return Comparison(policies=tuple(results), rows=tuple(rows), seeds=counts.pop())
 
 
-def _over(measure: Measure, runs: Sequence[Result], limits: Limits) -> Interval | None:
-    values = [measure.of(run, limits) for run in runs]
+def _over(values: Sequence[float | None]) -> Interval | None:
     known = [value for value in values if value is not None]
     return interval(known) if known else None
+
+
+def _best(measure: Measure, values: Mapping[str, Sequence[float | None]]) -> frozenset[str]:
+    """Policies that no other is known to beat. Equal seeds bring equal work, so differences are
+    taken seed by seed, which leaves out how much harder one seed is than another."""
+    known = {
+        policy: [value for value in some if value is not None] for policy, some in values.items()
+    }
+    whole = {policy: some for policy, some in known.items() if len(some) == len(values[policy])}
+    means = {policy: math.fsum(some) / len(some) for policy, some in whole.items()}
+    if measure.less is None or len(set(means.values())) < 2:
+        return frozenset()
+    leader = (min if measure.less else max)(means, key=lambda policy: means[policy])
+
+    def ties(policy: str) -> bool:
+        gaps = [one - other for one, other in zip(whole[policy], whole[leader], strict=True)]
+        found = interval(gaps)
+        if found.low is None or found.high is None:
+            return found.mean == 0
+        return found.low <= 0 <= found.high
+
+    return frozenset(policy for policy in whole if ties(policy))
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> Interval:

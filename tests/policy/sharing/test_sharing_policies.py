@@ -100,9 +100,9 @@ def fast_jobs(count: int) -> list[JobDemand]:
 
 def test_what_serving_does_not_need_is_lent_and_comes_back_when_it_does() -> None:
     jobs = fast_jobs(4)
-    calm = Loan().decide(snapshot_of(wanting(1.0), jobs))
+    calm = Loan(spare=0).decide(snapshot_of(wanting(1.0), jobs))
     assert len(calm.replicas[0].places) == 1 and len(calm.jobs) == 3
-    busy = Loan().decide(
+    busy = Loan(spare=0).decide(
         snapshot_of(wanting(4.0, replicas=1), [replace(one, running=True) for one in jobs], calm)
     )
     assert calm.replicas[0].places[0] in busy.replicas[0].places
@@ -135,12 +135,12 @@ def test_an_option_outside_the_slo_is_never_used() -> None:
 
 def test_nobody_asks_and_the_last_replica_goes_when_it_has_cost_a_cold_start() -> None:
     quiet = wanting(0.0, least=0)
-    first = Loan().decide(snapshot_of(wanting(1.0, least=0), []))
+    first = Loan(spare=0).decide(snapshot_of(wanting(1.0, least=0), []))
     assert len(first.replicas[0].places) == 1
     kept = replace(quiet, replicas=1, quiet=Micros(30 * SECOND))
     gone = replace(quiet, replicas=1, quiet=Micros(61 * SECOND))
-    assert len(Loan().decide(snapshot_of(kept, [], first, 700.0)).replicas[0].places) == 1
-    assert len(Loan().decide(snapshot_of(gone, [], first, 731.0)).replicas[0].places) == 0
+    assert len(Loan(spare=0).decide(snapshot_of(kept, [], first, 700.0)).replicas[0].places) == 1
+    assert len(Loan(spare=0).decide(snapshot_of(gone, [], first, 731.0)).replicas[0].places) == 0
 
 
 def test_a_later_job_goes_before_one_that_does_not_fit_only_where_it_delays_nothing() -> None:

@@ -13,13 +13,15 @@ class Scale:
 
     busy: share of a replica's capacity that the forecast may use. hysteresis: how far below `busy`
     the replicas that are left must stay before one goes. drain_s: seconds in which a queue is to be
-    gone. window_s: a count falls to the largest of the last so many seconds.
+    gone. window_s: a count falls to the largest of the last so many seconds. spare: replicas beside
+    those that the load calls for, for a burst that comes while another would still load.
     """
 
     busy: float = 0.8
     hysteresis: float = 0.15
     drain_s: float = 60.0
     window_s: float = 300.0
+    spare: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.hysteresis < self.busy <= 1:
@@ -27,10 +29,10 @@ class Scale:
                 f"scale busy is {self.busy} and hysteresis {self.hysteresis}; "
                 "expected 0 <= hysteresis < busy <= 1"
             )
-        if self.drain_s <= 0 or self.window_s < 0:
+        if self.drain_s <= 0 or min(self.window_s, self.spare) < 0:
             raise ValueError(
-                f"scale drain_s is {self.drain_s} and window_s {self.window_s}; "
-                "expected more than 0 and 0 or more seconds"
+                f"scale drain_s is {self.drain_s}, window_s {self.window_s}, spare {self.spare}; "
+                "expected more than 0 seconds, 0 or more seconds, and 0 or more replicas"
             )
 
 
@@ -75,8 +77,9 @@ def wanted_replicas(
             "more than 0; check its options"
         )
     load = demand.arrivals_per_second + demand.queued / scale.drain_s
-    up = _count(load / (capacity_per_replica * scale.busy))
-    down = _count(load / (capacity_per_replica * (scale.busy - scale.hysteresis)))
+    spare = scale.spare if load > 0 else 0
+    up = _count(load / (capacity_per_replica * scale.busy)) + spare
+    down = _count(load / (capacity_per_replica * (scale.busy - scale.hysteresis))) + spare
     called = up if up >= previous else min(previous, down)
     if called == 0 and (demand.running or demand.queued):
         called = 1

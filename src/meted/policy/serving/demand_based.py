@@ -9,6 +9,7 @@ from meted.policy.serving.memory import ServingMemory, remembered
 from meted.policy.serving.warm import Warm
 from meted.policy.sharing.line import Line, Order
 from meted.policy.sharing.share import share
+from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish, options_of, places_before
 
 
@@ -29,6 +30,8 @@ class DemandScaling:
     overtake: float = 1.0
 
     def decide(self, snapshot: Snapshot) -> Plan:
+        if snapshot.pool.shared:
+            return on_shared_cores(snapshot)
         scale = Scale(
             busy=self.busy,
             hysteresis=self.hysteresis,

@@ -8,6 +8,7 @@ from meted.domain.units import MICROS_PER_SECOND
 from meted.policy.serving.memory import ServingMemory, remembered
 from meted.policy.sharing.line import Line, Victims
 from meted.policy.sharing.share import share
+from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish, options_of, places_before
 
 
@@ -30,6 +31,8 @@ class DynamoPlanner:
             raise ValueError(f"policy.interval_s is {self.interval_s}, expected more than 0")
 
     def decide(self, snapshot: Snapshot) -> Plan:
+        if snapshot.pool.shared:
+            return on_shared_cores(snapshot)
         memory = remembered(snapshot)
         since = snapshot.now - memory.decided
         adjusts = snapshot.previous is None or since >= self.interval_s * MICROS_PER_SECOND

@@ -9,6 +9,7 @@ from meted.policy.serving.counting import ScaleMemory
 from meted.policy.serving.memory import ServingMemory, remembered
 from meted.policy.sharing.line import Line, Victims
 from meted.policy.sharing.share import share
+from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish, options_of, places_before
 
 SYNC_S = 15.0
@@ -49,6 +50,8 @@ class KubernetesHpa:
             )
 
     def decide(self, snapshot: Snapshot) -> Plan:
+        if snapshot.pool.shared:
+            return on_shared_cores(snapshot)
         memory = remembered(snapshot)
         scales: dict[DeploymentName, ScaleMemory] = {}
         wishes: list[Wish] = []

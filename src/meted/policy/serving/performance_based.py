@@ -12,6 +12,7 @@ from meted.policy.serving.mix import Mix, Way, cheapest_mix, largest_mix
 from meted.policy.serving.warm import NANOS_PER_DOLLAR, Warm
 from meted.policy.sharing.line import Line, Order
 from meted.policy.sharing.share import share
+from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish, options_of, places_before
 
 Rates = tuple[tuple[Micros, float], ...]
@@ -50,6 +51,8 @@ class PerformanceScaling:
             )
 
     def decide(self, snapshot: Snapshot) -> Plan:
+        if snapshot.pool.shared:
+            return on_shared_cores(snapshot)
         devices = usable(snapshot)
         memory = None if snapshot.previous is None else snapshot.previous.memory
         known = memory if isinstance(memory, MixMemory) else MixMemory()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from meted.domain.allocation import Plan, Snapshot
 from meted.policy.sharing.line import Line
 from meted.policy.sharing.share import share
+from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish, options_of
 
 
@@ -21,6 +22,8 @@ class StaticSplit:
             raise ValueError(f"policy.replicas is {self.replicas}, expected a whole number")
 
     def decide(self, snapshot: Snapshot) -> Plan:
+        if snapshot.pool.shared:
+            return on_shared_cores(snapshot)
         wishes: list[Wish] = []
         for demand in snapshot.deployments:
             option, *others = options_of(demand)

@@ -68,13 +68,13 @@ def make_exclusive_job(
 def exclusive_snapshots() -> Iterator[Snapshot]:
     """Empty, light and heavy load; jobs of one and several devices; deadlines; lost devices."""
     pools = (
-        make_exclusive_pool(fast=1),
-        make_exclusive_pool(fast=2, middle=2, slow=4),
-        make_exclusive_pool(fast=4, middle=4, parked=None, per_node=4),
+        (make_exclusive_pool(fast=1), (3,)),
+        (make_exclusive_pool(fast=2, middle=2, slow=4), (3, 12)),
+        (make_exclusive_pool(fast=4, middle=4, parked=None, per_node=4), (12,)),
     )
-    for pool in pools:
+    for pool, counts in pools:
         yield _snapshot(pool, ())
-        for count in (1, 3, 12):
+        for count in counts:
             plain = [
                 make_exclusive_job(f"j{n:02}", order=n, hours=1.0 + n % 3) for n in range(count)
             ]

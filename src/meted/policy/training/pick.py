@@ -1,6 +1,7 @@
 """Which ways run now: the most valuable set of whole ways that fits, by a small mixed program."""
 
 import numpy as np
+from scipy.sparse import csr_array, hstack
 
 from meted.domain.allocation import Snapshot
 from meted.policy.training.groups import Groups
@@ -87,14 +88,12 @@ def horizon_program(groups: Groups, hours: float, overrun_usd: float) -> Program
     weight = ways.dollars * groups.count[ways.job]
     program = Program(cost=np.append(weight + 1e-9, overrun_usd), most=np.full(width, np.inf))
     able = np.unique(ways.job)
-    of_job = rows_of(ways.job, np.ones(count), height=jobs, width=width).tolil()
-    of_job[:, count] = -1.0
-    program.at_most(of_job.tocsr()[able], np.full(len(able), hours))
-    of_kind = rows_of(ways.kind, groups.devices, height=kinds, width=width).tolil()
-    of_kind[:, count] = -ways.capacity[:, None]
-    program.at_most(of_kind.tocsr(), ways.capacity * hours)
-    work = rows_of(
-        ways.job, ways.pace * 3600.0 / ways.steps[ways.job], height=jobs, width=width
-    ).tocsr()
+    everybody, every_kind = np.full((len(able), 1), -1.0), -ways.capacity[:, None]
+    of_job = rows_of(ways.job, np.ones(count), height=jobs, width=count)[able]
+    program.at_most(csr_array(hstack([of_job, csr_array(everybody)])), np.full(len(able), hours))
+    of_kind = rows_of(ways.kind, groups.devices, height=kinds, width=count)
+    program.at_most(csr_array(hstack([of_kind, csr_array(every_kind)])), ways.capacity * hours)
+    progress = ways.pace * 3600.0 / ways.steps[ways.job]
+    work = rows_of(ways.job, progress, height=jobs, width=width)
     program.at_least(work[able], np.ones(len(able)))
     return program

@@ -65,7 +65,11 @@ def make_pool(*, idle_costs: bool = False) -> Pool:
         ),
         price=Price(nano_usd_per_device_hour=NanoUSD(0)),
         prices={
-            kind: Price(nano_usd_per_device_hour=NanoUSD(round(dollars * 1e9)), idle=NanoUSD(0))
+            kind: Price(
+                nano_usd_per_device_hour=NanoUSD(round(dollars * 1e9)),
+                idle=None if idle_costs else NanoUSD(0),
+                parked=NanoUSD(0),
+            )
             for kind, (_, dollars) in CLUSTER.items()
         },
         shared=False,

@@ -268,8 +268,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=both, help="names, or module:Class")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rows = [measure(name, arguments) for name in arguments.only]
     if arguments.json:
+        rows = [measure(name, arguments) for name in arguments.only]
         print(json.dumps({"machine": machine(), "arguments": vars(arguments), "rows": rows}))
         return
     print(machine())
@@ -277,11 +277,12 @@ def main() -> None:
         f"{arguments.devices} devices, {arguments.deployments} deployments, {arguments.jobs} jobs; "
         f"CPU seconds of a decision, {arguments.rounds} after the first"
     )
-    columns = list(rows[0]) if rows else []
-    print("  ".join(f"{column:>15}" for column in columns))
-    for row in rows:
+    for number, name in enumerate(arguments.only):
+        row = measure(name, arguments)
+        if not number:
+            print("".join(f"{column:>20}" for column in row))
         told = (f"{one:.3f}" if isinstance(one, float) else str(one) for one in row.values())
-        print("  ".join(f"{one:>15}" for one in told))
+        print("".join(f"{one:>20}" for one in told), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ JOBS = [
     ("LM", 25_200, 2, 1_800),
     ("LM", 3_600, 1, 3_600),
 ]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 POOL = ("--pool", "2x1xV100@1.00,1xK80@0.25/0.25/0")
 
 
@@ -247,6 +248,15 @@ def test_wrong_usage_exits_with_2(
     said = run(tmp_path, *arguments)
     assert said.exit_code == 2, said.output
     assert sentence in " ".join(said.output.split())
+
+
+def test_the_example_runs(tmp_path) -> None:
+    told = simulated(
+        tmp_path, "--trace", str(EXAMPLES / "jobs.csv"), "--pool", str(EXAMPLES / "pool.yaml"),
+        "--policy", "line", "--interval", "5m", "--restart", "1m", "--save", "15m",
+    )  # fmt: skip
+    assert mean(told, "unfinished", "line") == 0
+    assert told["facts"] == ["work: 48 jobs of jobs.csv"]
 
 
 class Idle:

@@ -24,14 +24,14 @@ FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
 
 @click.command(
     epilog=examples(
-        "meted simulate --trace gavel:max_min_fairness.trace --policy fifo,max-min "
+        "meted simulate --trace gavel:max_min_fairness.trace --policy fifo,max_min "
         "--pool 8xV100@0.74,16xP100@0.43,24xK80@0.135 --interval 6m",
         "meted simulate --trace philly:philly.csv,week=6,share=0.1 --pool 16x4xT4 --policy fifo "
         "--for 7d --out results",
         "meted simulate --trace azure:code.csv --model llama-3.1-8b --slo ttft=2s,tpot=200ms "
-        "--pool 2x8xH100 --policy demand --for 1h",
+        "--pool 2x8xH100 --policy demand_scaling --for 1h",
         "meted simulate --trace diurnal:rate=4,input=1000,output=200 --for 24h --seeds 5 "
-        "--model llama-3.1-8b --pool pool.yaml --policy demand,static",
+        "--model llama-3.1-8b --pool pool.yaml --policy demand_scaling,static_split",
     ),
 )
 @click.option(

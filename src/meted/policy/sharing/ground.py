@@ -64,9 +64,14 @@ class Ground:
                 min(fitting, key=lambda node: (len(self._free[node]), node)), option.devices
             )
         found: list[tuple[Cost, Node, tuple[Way, ...]]] = []
-        jobs = list(self.lent.values())
+        jobs: dict[Node, list[Lent]] = {}
+        for one in self.lent.values():
+            for node in one.on:
+                jobs.setdefault(node, []).append(one)
         for node in nodes:
-            result = cheapest(jobs, node, option.devices - len(self._free[node]), self._line)
+            result = cheapest(
+                jobs.get(node, ()), node, option.devices - len(self._free[node]), self._line
+            )
             if result is not None:
                 found.append((result[0], node, result[1]))
         if not found:

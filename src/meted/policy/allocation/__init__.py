@@ -5,13 +5,17 @@ from collections.abc import Callable
 from meted.policy.allocation.demand import DemandPolicy
 from meted.policy.allocation.performance import PerformancePolicy
 from meted.policy.allocation.static import StaticPolicy
+from meted.policy.goodput.policy import GoodputPolicy
 from meted.policy.protocol import Policy
 from meted.policy.serving.demand_based import DemandScaling
 from meted.policy.serving.dynamo import DynamoPlanner
 from meted.policy.serving.kubernetes import KubernetesHpa
 from meted.policy.serving.performance_based import PerformanceScaling
+from meted.policy.serving.spot import SpotScaling
 from meted.policy.serving.static_split import StaticSplit
 from meted.policy.sharing.loan import Loan
+from meted.policy.sharing.paced import BudgetPaced
+from meted.policy.tiresias import TiresiasPolicy
 from meted.policy.training.cheapest import CheapestPolicy
 from meted.policy.training.deadlines import DeadlinesPolicy
 from meted.policy.training.fifo import FifoPolicy
@@ -37,7 +41,11 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "sum_throughput": SumThroughputPolicy,
     "demand_scaling": DemandScaling,
     "performance_scaling": PerformanceScaling,
+    "goodput": GoodputPolicy,
+    "tiresias": TiresiasPolicy,
+    "spot_scaling": SpotScaling,
     "loan": Loan,
+    "budget_paced": BudgetPaced,
     "static_split": StaticSplit,
     "kubernetes_hpa": KubernetesHpa,
     "dynamo_planner": DynamoPlanner,

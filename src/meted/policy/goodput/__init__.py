@@ -1,0 +1,1 @@
+"""Elastic jobs: how many devices each gets, by the goodput it makes of them."""

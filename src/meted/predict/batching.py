@@ -214,6 +214,8 @@ class Batcher:
         """The step's prompt tokens, the pairs they attend to, and whose prompts it completes."""
         seen_at = self._scheduled_at if self.ahead else self.now
         gave_way = self._make_room()
+        if not self._prompts and not self._waiting:
+            return 0, 0, []
         room = self.replica.chunk_tokens - self._decoding
         chunk = pairs = 0
         complete: list[_Running] = []

@@ -58,14 +58,14 @@ class SimReplica:
         self.ending.extend(batcher.advance(now))
         if batcher.idle and batcher.now < now:
             batcher.now = now
-        cached = self._prefixes.hit_tokens(request.prefix) if request.prefix else 0
         served.replica = self.number
-        served.arrival = Arrival(
-            at=request.at,
-            prompt_tokens=request.prompt_tokens,
-            output_tokens=request.output_tokens,
-            cached_tokens=cached,
-        )
+        if request.prefix:
+            served.arrival = Arrival(
+                at=request.at,
+                prompt_tokens=request.prompt_tokens,
+                output_tokens=request.output_tokens,
+                cached_tokens=self._prefixes.hit_tokens(request.prefix),
+            )
         batcher.add(served)
         self.inside[id(served)] = (served, request)
 

@@ -163,8 +163,10 @@ class Service:
     def _turn(self, replica: SimReplica, at: int) -> None:
         if replica.batcher.now < at:
             replica.step()
-        self._end(replica, at)
-        self._dispatch(at)
+        if replica.ending:
+            self._end(replica, at)
+            if self._queue:
+                self._dispatch(at)
         self._plan(replica, at)
 
     def _end(self, replica: SimReplica, at: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from scipy.optimize import (  # pyright: ignore[reportMissingTypeStubs]
@@ -47,15 +48,21 @@ def solve(
         return Solution(chosen=(), value=0.0, bound=0.0)
     values = np.array([one.value for one in columns])
     matrix, limits = _matrix(columns, room)
-    relaxed = linprog(-values, A_ub=matrix, b_ub=limits, bounds=(0, 1), method="highs-ds")
+    relaxed: Any = linprog(
+        -values,
+        A_ub=cast(Any, matrix),
+        b_ub=limits,
+        bounds=(0, 1),
+        method="highs-ds",
+    )
     bound = float(-relaxed.fun)
     rounded = _round(columns, room, relaxed.x)
     value = float(sum(values[one] for one in rounded))
     if bound > 0 and 1 - value / bound > gap:
-        exact = milp(
+        exact: Any = milp(
             -values,
             constraints=LinearConstraint(matrix, -np.inf, limits),
-            integrality=np.ones(len(columns)),
+            integrality=np.ones(len(columns), dtype=np.int64),
             bounds=Bounds(0, 1),
             options={"time_limit": max(0.05, seconds), "mip_rel_gap": gap / 10},
         )
@@ -88,21 +95,27 @@ def _round(
         if one.job not in chosen and one.devices <= left[one.kind] and one.value > 0:
             chosen[one.job] = int(place)
             left[one.kind] -= one.devices
+    job = np.array([one.job for one in columns])
+    devices = np.array([one.devices for one in columns], dtype=float)
+    values = np.array([one.value for one in columns])
+    names = {kind: number for number, kind in enumerate(room)}
+    kinds = np.array([names[one.kind] for one in columns])
+    free = np.array([float(left[kind]) for kind in room])
+    held = np.full(int(job.max()) + 1, -1)
+    for number, place in chosen.items():
+        held[number] = place
     while True:
-        best, most = -1, 1e-12
-        for place, one in enumerate(columns):
-            now = columns[chosen[one.job]] if one.job in chosen else None
-            back = now.devices if now is not None and now.kind == one.kind else 0
-            more = one.value - (now.value if now is not None else 0.0)
-            if more > 0 and one.devices - back <= left[one.kind]:
-                rate = more / max(0.5, one.devices - back)
-                if rate > most:
-                    best, most = place, rate
-        if best < 0:
-            return tuple(sorted(chosen.values()))
-        one = columns[best]
-        if one.job in chosen:
-            now = columns[chosen[one.job]]
-            left[now.kind] += now.devices
-        chosen[one.job] = best
-        left[one.kind] -= one.devices
+        now = held[job]
+        same = (now >= 0) & (kinds[now] == kinds)
+        extra = devices - np.where(same, devices[now], 0.0)
+        gain = values - np.where(now >= 0, values[now], 0.0)
+        rate = np.where(
+            (gain > 1e-12) & (extra <= free[kinds]), gain / np.maximum(0.5, extra), -1.0
+        )
+        best = int(np.argmax(rate))
+        if rate[best] <= 0:
+            return tuple(int(one) for one in np.sort(held[held >= 0]))
+        if now[best] >= 0:
+            free[kinds[now[best]]] += devices[now[best]]
+        held[job[best]] = best
+        free[kinds[best]] -= devices[best]

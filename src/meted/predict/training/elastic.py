@@ -14,6 +14,9 @@ from scipy.optimize import least_squares  # pyright: ignore[reportMissingTypeStu
 from meted.predict.training.statistical import GradientNoise, goodput
 
 BATCHES = 50
+"""Batch sizes tried, from the smallest to the largest."""
+FITTED = 300
+"""Samples, evenly chosen, to which the model of a step is fitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +119,11 @@ class ElasticProfile:
                 LinearNDInterpolator(places, values),
                 NearestNDInterpolator(places, values),
             )
-        found: object = None
         linear, nearest = self._cache["surface"]  # type: ignore[misc]
-        found = linear([[nodes, devices, local]])[0]
-        if np.isnan(found).any():
-            found = nearest([[nodes, devices, local]])[0]
+        where = [[nodes, devices, local]]
+        found: np.ndarray = np.asarray(linear(where))[0]  # type: ignore[operator]
+        if bool(np.isnan(found).any()):
+            found = np.asarray(nearest(where))[0]  # type: ignore[operator]
         return float(found[0]), float(found[1])
 
     def split(self, batch: float, devices: int) -> Batch:
@@ -190,14 +193,16 @@ class FittedStep:
 
     def seconds(self, devices: int, nodes: int, split: Batch) -> float:
         """Seconds of one step, its accumulated passes included."""
-        compute = self.parameters[0] + self.parameters[1] * split.local
-        whole = _model(
-            np.log(np.array(self.parameters)),
-            np.array([nodes]),
-            np.array([devices]),
-            np.array([split.local]),
-        )
-        return float(whole[0]) + split.accumulated * compute
+        first, slope, far, far_slope, near, near_slope, gamma = self.parameters
+        compute = first + slope * split.local
+        more = max(devices - 2, 0)
+        sync = 1e-8
+        if nodes > 1:
+            sync = far + far_slope * more
+        elif devices > 1:
+            sync = near + near_slope * more
+        whole = (compute**gamma + sync**gamma) ** (1 / gamma)
+        return whole + split.accumulated * compute
 
 
 def placement(devices: int, nodes: int, most: int) -> tuple[int, ...]:
@@ -224,6 +229,7 @@ def _model(logs: np.ndarray, nodes: np.ndarray, devices: np.ndarray, local: np.n
 
 def fit_steps(samples: Sequence[StepSample]) -> FittedStep:
     """Least squares in the logarithm of step times. Raises ValueError if there is no sample."""
+    samples = samples[:: max(1, len(samples) // FITTED)]
     if not samples:
         raise ValueError("no step was measured, expected at least one; profile the job first")
     nodes = np.array([one.nodes for one in samples])

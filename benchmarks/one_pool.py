@@ -10,7 +10,7 @@ lengths stay with their requests. Every request is simulated. Jobs: a share of t
 one week that come in those days, with their recorded GPUs (up to 8) and durations, in another order
 for each seed; a start takes RESTART, a preemption loses no step. Pool: 12 nodes of 8 A100-80GB at
 PRICE a device-hour, used or not. The static split's replicas were chosen on seed 0, which is in no
-reported row.
+reported row; nothing else was chosen on these weeks.
 """
 
 import argparse

@@ -120,3 +120,18 @@ def test_every_moment_of_every_device_is_in_one_segment_and_costs_what_it_should
     assert busy + idle == 3 * result.ended
     owed = busy + idle / 10
     assert abs(sum(s.cost for s in result.segments) - owed) < 3
+
+
+def test_a_job_whose_devices_fail_again_and_again_is_not_given_up() -> None:
+    outages = tuple(
+        Outage(
+            at=Micros((5 + 6 * n) * SECOND),
+            devices=frozenset({0}),
+            back=Micros((6 + 6 * n) * SECOND),
+            reason="x",
+        )
+        for n in range(8)
+    )
+    # It never comes to a checkpoint before the last outage ends at 48 s.
+    result = run(job("a", save=Micros(60 * SECOND)), outages=outages)
+    assert finished(result) == {"a": 58.0}

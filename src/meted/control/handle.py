@@ -159,8 +159,13 @@ def _replica_died(state: ControlState, event: ReplicaDied) -> Step:
 
 
 def _devices_lost(state: ControlState, event: DevicesLost) -> Step:
+    """Jobs on them come back as if they had been preempted: it is not they who failed."""
     reason = f"{len(event.devices)} devices are lost: {event.reason}"
-    state = replace(state, lost=state.lost | event.devices)
+    jobs = {
+        name: job if event.devices.isdisjoint(job.devices) else replace(job, preempted=True)
+        for name, job in state.jobs.items()
+    }
+    state = replace(state, lost=state.lost | event.devices, jobs=jobs)
     return state, (Explain(at=event.now, reason=reason),)
 
 

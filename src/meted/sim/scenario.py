@@ -40,8 +40,12 @@ class Table:
         return self.rows
 
     def steps_per_second(self, done: float, *, kind: str, devices: int, nodes: int) -> float:
-        return next(
-            one.steps_per_second for one in self.rows if one.kind == kind and one.devices == devices
+        for one in self.rows:
+            if one.kind == kind and one.devices == devices:
+                return one.steps_per_second
+        ways = ", ".join(f"{one.devices} x {one.kind}" for one in self.rows)
+        raise ValueError(
+            f"a plan gives a job {devices} x {kind}; expected one of its options: {ways}"
         )
 
     def steady_until(self, done: float) -> float:

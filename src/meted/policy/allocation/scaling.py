@@ -21,7 +21,8 @@ class ScalingMemory:
 class Scaling:
     """Counts replicas by `wanted_replicas`, and gives up what nobody uses.
 
-    keep_warm_s: a deployment that may have no replica keeps its last for so long without a request.
+    keep_warm_s: a deployment that may have no replica keeps its last for so long without a request,
+    and for the time that a load takes, in which a request that started it waits.
     Ski rental would keep it until keeping has cost a load; shared cores cost the same unused, and
     what frees them is memory, which has no price here: so the time is given.
     """
@@ -43,7 +44,8 @@ class Scaling:
         rests = not (demand.least or demand.queued or demand.running)
         if rests and not demand.replicas + demand.starting:
             return 0, None, f"unloaded, quiet for {quiet:.0f} s; the next request starts one"
-        if rests and quiet >= self.keep_warm_s:
+        load = demand.options[0].load / MICROS_PER_SECOND if demand.options else 0.0
+        if rests and quiet >= self.keep_warm_s + load:
             why = f"quiet for {quiet:.0f} s, kept warm for {self.keep_warm_s:.0f} s; unloaded"
             return 0, None, why
         before = snapshot.previous.deployment(demand.deployment) if snapshot.previous else None

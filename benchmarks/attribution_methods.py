@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attribution_replay import MeteredStep, Run
 from attribution_trace import TENANTS
+from meted.control.demand_watch import DemandWatch
 from meted.domain.units import DeviceNanos
 from meted.ledger.attribution import split_step
-from meted.control.demand_watch import DemandWatch
 from meted.predict.step_time import StepCost, marginal_micros
 from meted.testing.builders import make_deployment
 

@@ -31,7 +31,7 @@ def harvest(plan: Plan) -> Harvest:
 
 
 def test_an_unknown_policy_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="'fair'; expected one of .*static"):
+    with pytest.raises(ValueError, match=r"'fair'; expected one of .*static"):
         make_policy("fair")
 
 

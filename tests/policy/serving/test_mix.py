@@ -36,8 +36,9 @@ def best_by_hand(ways, devices, rate, least, most) -> float | None:
     return best
 
 
+@pytest.mark.parametrize("few", [0, 4096])
 @pytest.mark.parametrize("seed", range(40))
-def test_it_costs_what_the_best_of_all_mixes_costs(seed: int) -> None:
+def test_it_costs_what_the_best_of_all_mixes_costs(seed: int, few: int) -> None:
     rng = np.random.default_rng(seed)
     devices = {"a": int(rng.integers(1, 6)), "b": int(rng.integers(0, 5))}
     ways = []
@@ -48,7 +49,7 @@ def test_it_costs_what_the_best_of_all_mixes_costs(seed: int) -> None:
             way(kind, width, float(rng.uniform(0.3, 2.0)), dollars, fresh, int(rng.integers(3)))
         )
     rate, least, most = float(rng.uniform(0.1, 6.0)), int(rng.integers(2)), int(rng.integers(2, 6))
-    found = cheapest_mix(ways, devices, rate, least=least, most=most)
+    found = cheapest_mix(ways, devices, rate, least=least, most=most, few=few)
     best = best_by_hand(ways, devices, rate, least, most)
     if best is None:
         assert found is None

@@ -1,5 +1,9 @@
-"""The cheapest mix of options that answers a rate inside the SLO: a small integer program."""
+"""The cheapest mix of options that answers a rate inside the SLO.
 
+Where mixes are few, all are looked at; else a small integer program.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +13,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from meted.domain.allocation import ReplicaOption
 
 ROUNDING = 1e-9
+FEW = 4_096
+"""Mixes up to which looking at all of them is much faster than an integer program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +48,68 @@ def cheapest_mix(
     least: int,
     most: int,
     seconds: float = 1.0,
+    few: int = FEW,
 ) -> Mix | None:
     """The mix of least cost whose capacity is at least `rate`, or None if no mix reaches it.
 
     devices: how many of a kind there are. least, most: bounds of the number of replicas.
+    few: mixes up to which all are looked at. seconds: what the program may take otherwise.
     """
     if not ways or (rate <= 0 and least == 0):
         return Mix(counts=(0,) * len(ways), dollars=0.0, capacity=0.0) if rate <= 0 else None
+    needed = [
+        max(least, math.ceil(rate / max(way.option.requests_per_second, ROUNDING))) for way in ways
+    ]
+    ends = [
+        1 + min(most, need, devices.get(way.option.kind, 0) // way.option.devices)
+        for way, need in zip(ways, needed, strict=True)
+    ]
+    if math.prod(ends) <= few:
+        return _best_of_all(ways, devices, rate, ends=ends, least=least, most=most)
+    return _solved(ways, devices, rate, least=least, most=most, seconds=seconds)
+
+
+def _best_of_all(
+    ways: Sequence[Way],
+    devices: Mapping[str, int],
+    rate: float,
+    *,
+    ends: Sequence[int],
+    least: int,
+    most: int,
+) -> Mix | None:
+    """No way needs more replicas than answer the rate alone, or than are wanted at least."""
+    counts = np.indices(ends).reshape(len(ways), -1)
+    there = np.array([way.there for way in ways])[:, None]
+    dollars = np.array([way.dollars for way in ways])
+    fresh = np.array([max(way.fresh, way.dollars) for way in ways])
+    kept = np.minimum(counts, there)
+    cost = dollars @ kept + fresh @ (counts - kept)
+    capacity = np.array([way.option.requests_per_second for way in ways]) @ counts
+    replicas = counts.sum(axis=0)
+    good = (capacity >= rate * (1 - ROUNDING)) & (replicas >= least) & (replicas <= most)
+    for kind in {way.option.kind for way in ways}:
+        width = np.array([way.option.devices * (way.option.kind == kind) for way in ways])
+        good &= width @ counts <= devices.get(kind, 0)
+    if not good.any():
+        return None
+    best = int(np.argmin(np.where(good, cost, np.inf)))
+    return Mix(
+        counts=tuple(int(one) for one in counts[:, best]),
+        dollars=float(cost[best]),
+        capacity=float(capacity[best]),
+    )
+
+
+def _solved(
+    ways: Sequence[Way],
+    devices: Mapping[str, int],
+    rate: float,
+    *,
+    least: int,
+    most: int,
+    seconds: float,
+) -> Mix | None:
     kinds = sorted({way.option.kind for way in ways})
     size = len(ways)
     cost = np.array([way.dollars for way in ways] + [max(way.fresh, way.dollars) for way in ways])

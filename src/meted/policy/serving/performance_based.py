@@ -53,7 +53,7 @@ class PerformanceScaling:
     def decide(self, snapshot: Snapshot) -> Plan:
         if snapshot.pool.shared:
             return on_shared_cores(snapshot)
-        devices = usable(snapshot)
+        devices, kinds = usable(snapshot), kinds_of(snapshot.pool)
         memory = None if snapshot.previous is None else snapshot.previous.memory
         known = memory if isinstance(memory, MixMemory) else MixMemory()
         rates: dict[DeploymentName, Rates] = {}
@@ -61,7 +61,7 @@ class PerformanceScaling:
         for demand in snapshot.deployments:
             recent = self._called(snapshot.now, demand, known.rates.get(demand.deployment, ()))
             rates[demand.deployment] = recent
-            wish = self._wish(snapshot, demand, devices, recent[0][1])
+            wish = self._wish(snapshot, demand, devices, recent[0][1], kinds)
             for option, count in wish.replicas:
                 devices[option.kind] -= option.devices * count
             wishes.append(wish)
@@ -80,6 +80,7 @@ class PerformanceScaling:
         demand: DeploymentDemand,
         devices: Mapping[str, int],
         rate: float,
+        kinds: Mapping[int, str],
     ) -> Wish:
         options = options_of(demand)
         least = demand.least
@@ -89,7 +90,11 @@ class PerformanceScaling:
             if least == 0:
                 return Wish(demand=demand, replicas=(), reason=reason)
         ways = make_ways(
-            snapshot, options, places_before(snapshot, demand), horizon_s=self.horizon_s
+            snapshot,
+            options,
+            places_before(snapshot, demand),
+            kinds=kinds,
+            horizon_s=self.horizon_s,
         )
         mix, enough = solve(
             ways, devices, rate, least=least, most=demand.most, seconds=snapshot.solver_seconds
@@ -99,6 +104,11 @@ class PerformanceScaling:
             replicas=named(options, mix),
             reason=told(options, mix, rate, enough=enough),
         )
+
+
+def kinds_of(pool: Pool) -> dict[int, str]:
+    """The kind of each device."""
+    return {device.index: device.kind for device in pool.devices}
 
 
 def usable(snapshot: Snapshot) -> Counter[str]:
@@ -113,10 +123,13 @@ def make_ways(
     options: Sequence[ReplicaOption],
     places: Sequence[tuple[int, ...]],
     *,
+    kinds: Mapping[int, str],
     horizon_s: float,
 ) -> list[Way]:
-    """Options with their price, and how many replicas of each there are already."""
-    kinds = {device.index: device.kind for device in snapshot.pool.devices}
+    """Options with their price, and how many replicas of each there are already.
+
+    kinds: of all devices, see `kinds_of`.
+    """
     there = Counter((kinds[place[0]], len(place)) for place in places)
     made: list[Way] = []
     for one in options:

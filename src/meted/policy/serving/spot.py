@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from meted.domain.allocation import DeploymentDemand, Plan, ReplicaOption, Snapshot
 from meted.policy.serving.memory import ServingMemory
 from meted.policy.serving.mix import Mix, Way, cheapest_mix, largest_mix
-from meted.policy.serving.performance_based import dollars_of, make_ways, named, told, usable
+from meted.policy.serving.performance_based import (
+    dollars_of,
+    kinds_of,
+    make_ways,
+    named,
+    told,
+    usable,
+)
 from meted.policy.sharing.line import Line, Order
 from meted.policy.sharing.share import share
 from meted.policy.sharing.shared_cores import on_shared_cores
@@ -38,10 +45,10 @@ class SpotScaling:
     def decide(self, snapshot: Snapshot) -> Plan:
         if snapshot.pool.shared:
             return on_shared_cores(snapshot)
-        devices = usable(snapshot)
+        devices, kinds = usable(snapshot), kinds_of(snapshot.pool)
         wishes: list[Wish] = []
         for demand in snapshot.deployments:
-            wish = self._wish(snapshot, demand, devices)
+            wish = self._wish(snapshot, demand, devices, kinds)
             for option, count in wish.replicas:
                 devices[option.kind] -= option.devices * count
             wishes.append(wish)
@@ -49,12 +56,20 @@ class SpotScaling:
         return share(snapshot, wishes, line, memory=ServingMemory(decided=snapshot.now))
 
     def _wish(
-        self, snapshot: Snapshot, demand: DeploymentDemand, devices: Mapping[str, int]
+        self,
+        snapshot: Snapshot,
+        demand: DeploymentDemand,
+        devices: Mapping[str, int],
+        kinds: Mapping[int, str],
     ) -> Wish:
         options = options_of(demand)
         rate = (demand.arrivals_per_second + demand.queued / self.drain_s) / self.busy
         ways = make_ways(
-            snapshot, options, places_before(snapshot, demand), horizon_s=self.horizon_s
+            snapshot,
+            options,
+            places_before(snapshot, demand),
+            kinds=kinds,
+            horizon_s=self.horizon_s,
         )
         firm = {k: n for k, n in devices.items() if k not in snapshot.pool.spot}
         seconds = snapshot.solver_seconds

@@ -10,8 +10,8 @@ lengths stay with their requests. Every request is simulated. Jobs: a share of t
 one week that come in those days, with their recorded GPUs (up to 8) and durations, in another order
 for each seed; a start takes RESTART, a preemption loses no step. Pool: 12 nodes of 8 A100-80GB at
 PRICE a device-hour, used or not. Chosen after seeing days of seed 0: the model, its SLO, the rate
-and the stretching of bursts (on tighter ones neither the loan nor the split kept 99 %), the share of
-jobs, the static split's replicas, the loan's spare replica. The autoscalers keep their usual
+and the stretching of bursts (on tighter ones neither the loan nor the split kept 99 %), the share
+of jobs, the static split's replicas, the loan's spare replica. The autoscalers keep their usual
 settings, which nobody tuned here.
 """
 

@@ -54,12 +54,9 @@ def too_long(jobs: Sequence[SimJob], *, pause: int) -> Micros:
     return Micros(last + 24 * HOUR + round(2 * seconds * MICROS_PER_SECOND))
 
 
-def broken(policy: str, seed: int, error: Exception) -> str:
+def broken(policy: str, seed: int, error: ValueError) -> str:
     """A sentence about what a policy did with a seed."""
-    why = str(error)
-    if isinstance(error, StopIteration):
-        why = "it gives a job a number or kind of devices that the job has no pace for"
     return (
-        f"--policy {policy} makes a plan that cannot be (seed {seed}): "
-        f"{why or type(error).__name__}; take a policy for pools where a device has one user"
+        f"--policy {policy} makes a plan that cannot be (seed {seed}): {error}; take a policy for "
+        "pools where a device has one user"
     )

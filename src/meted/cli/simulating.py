@@ -128,7 +128,7 @@ def run_study(
                 results[name].append(simulate(scenario))
             except BrokenPlanError as error:
                 raise BrokenPlanError(f"--policy {name} (seed {seed}): {error}") from error
-            except (ValueError, StopIteration, NotImplementedError) as error:
+            except ValueError as error:
                 raise BrokenPlanError(broken(name, seed, error)) from error
             done(name, seed)
     return results
@@ -192,7 +192,7 @@ def _policies(asked: Asked) -> dict[str, Policy]:
         except ValueError:
             number = None
         if not (equals and dot and name) or number is None:
-            raise SpecError(f"--set says {setting!r}, expected such as gavel.rounds=6")
+            raise SpecError(f"--set says {setting!r}, expected such as max_min.keep_seconds=600")
         if policy not in parameters:
             raise SpecError(
                 f"--set {setting} is of a policy that --policy does not name; it names "

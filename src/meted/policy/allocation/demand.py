@@ -9,29 +9,23 @@ from meted.policy.allocation.common import (
     previous_harvest,
     serving_everywhere,
 )
-from meted.policy.allocation.scaling import Scaling
-from meted.policy.serving.counting import Scale
+from meted.policy.allocation.scaling import ScalingParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DemandPolicy:
+class DemandPolicy(ScalingParameters):
     """Serving may use every device; how training harvests follows forecast use and queue.
 
     Up to `gaps_above` forecast utilisation training runs always, in the idle class; above it only
     in the gaps between requests; above `pause_above`, or with `pause_queue` requests waiting, not
     at all. It comes back one level when utilisation is `hysteresis` below the limit it crossed,
-    so that it does not flap. The `scale` parameters and `keep_warm_s` are those of `Scaling`.
+    so that it does not flap. How many replicas it wants, `Scaling` says.
     """
 
     gaps_above: float = 0.05
     pause_above: float = 0.9
     pause_queue: int = 4
     hysteresis: float = 0.03
-    scale_above: float = 0.8
-    scale_hysteresis: float = 0.15
-    scale_drain_s: float = 10.0
-    scale_window_s: float = 60.0
-    keep_warm_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.gaps_above <= self.pause_above:
@@ -39,22 +33,10 @@ class DemandPolicy:
                 f"policy.gaps_above is {self.gaps_above} and pause_above {self.pause_above}; "
                 "expected 0 <= gaps_above <= pause_above"
             )
-        _ = self._scaling
-
-    @property
-    def _scaling(self) -> Scaling:
-        return Scaling(
-            scale=Scale(
-                busy=self.scale_above,
-                hysteresis=self.scale_hysteresis,
-                drain_s=self.scale_drain_s,
-                window_s=self.scale_window_s,
-            ),
-            keep_warm_s=self.keep_warm_s,
-        )
+        _ = self.scaling
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        replicas, memory = serving_everywhere(snapshot, self._scaling)
+        replicas, memory = serving_everywhere(snapshot, self.scaling)
         job = first_job(snapshot)
         if job is None:
             return Plan(replicas=replicas, jobs=(), memory=memory)

@@ -12,8 +12,7 @@ from meted.domain.allocation import (
 )
 from meted.domain.units import SECONDS_PER_HOUR
 from meted.policy.allocation.common import first_job, harvesting, serving_everywhere
-from meted.policy.allocation.scaling import Scaling
-from meted.policy.serving.counting import Scale
+from meted.policy.allocation.scaling import ScalingParameters
 
 LEVELS = (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)
 GENTLEST_FIRST = {level: rank for rank, level in enumerate(LEVELS)}
@@ -30,7 +29,7 @@ class _Option:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PerformancePolicy:
+class PerformancePolicy(ScalingParameters):
     """Choose how training harvests by its marginal tokens per dollar, inside the SLO.
 
     Each level's training yield is its expected free device time by measured tokens per
@@ -43,29 +42,12 @@ class PerformancePolicy:
 
     margin: float = 0.1
     elastic: float = 0.02
-    scale_above: float = 0.8
-    scale_hysteresis: float = 0.15
-    scale_drain_s: float = 10.0
-    scale_window_s: float = 60.0
-    keep_warm_s: float = 300.0
 
     def __post_init__(self) -> None:
-        _ = self._scaling
-
-    @property
-    def _scaling(self) -> Scaling:
-        return Scaling(
-            scale=Scale(
-                busy=self.scale_above,
-                hysteresis=self.scale_hysteresis,
-                drain_s=self.scale_drain_s,
-                window_s=self.scale_window_s,
-            ),
-            keep_warm_s=self.keep_warm_s,
-        )
+        _ = self.scaling
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        replicas, memory = serving_everywhere(snapshot, self._scaling)
+        replicas, memory = serving_everywhere(snapshot, self.scaling)
         job = first_job(snapshot)
         if job is None:
             return Plan(replicas=replicas, jobs=(), memory=memory)

@@ -62,6 +62,31 @@ class Scaling:
         return min(1, demand.most), memory, f"1 replica, kept warm for {self.keep_warm_s:.0f} s"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingParameters:
+    """What a policy for shared cores lets a user set of its `Scaling`; the names are in the
+    configuration."""
+
+    scale_above: float = 0.8
+    scale_hysteresis: float = 0.15
+    scale_drain_s: float = 10.0
+    scale_window_s: float = 60.0
+    keep_warm_s: float = 300.0
+
+    @property
+    def scaling(self) -> Scaling:
+        """Raises ValueError, naming the parameter, if one is impossible."""
+        return Scaling(
+            scale=Scale(
+                busy=self.scale_above,
+                hysteresis=self.scale_hysteresis,
+                drain_s=self.scale_drain_s,
+                window_s=self.scale_window_s,
+            ),
+            keep_warm_s=self.keep_warm_s,
+        )
+
+
 def _remembered(snapshot: Snapshot) -> Mapping[DeploymentName, ScaleMemory]:
     memory = snapshot.previous.memory if snapshot.previous else None
     return memory.of if isinstance(memory, ScalingMemory) else {}

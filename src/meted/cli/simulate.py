@@ -13,6 +13,7 @@ from meted.cli.common import common_options, examples, print_json
 from meted.cli.fact_files import facts_option, read_facts
 from meted.cli.moments import Span
 from meted.cli.plan import Listed
+from meted.cli.quiet import standard_output_kept
 from meted.domain.units import MICROS_PER_SECOND, Micros
 from meted.live.home import Home
 
@@ -124,7 +125,10 @@ def simulate(
             home=home,
             facts=read_facts(facts_file),
         )
-        with progress(len(study.policies) * study.asked.seeds) as done:
+        with (
+            progress(len(study.policies) * study.asked.seeds) as done,
+            standard_output_kept(),
+        ):
             results = run_study(study, done)
         books = books_of(study, results)
     except (SpecError, PoolError, JobTraceError, TrafficError) as error:

@@ -1,5 +1,6 @@
 """Allocation policies by name. A new one is a file, a line here, and a conformance test."""
 
+import inspect
 from collections.abc import Callable
 
 from meted.policy.allocation.demand import DemandPolicy
@@ -56,6 +57,13 @@ def make_policy(name: str, parameters: dict[str, float] | None = None) -> Policy
     """The policy of that name. Raises ValueError for an unknown name or parameter."""
     if name not in POLICIES:
         raise ValueError(f"policy.name is {name!r}; expected one of {', '.join(sorted(POLICIES))}")
+    known = inspect.signature(POLICIES[name]).parameters
+    for parameter in parameters or {}:
+        if parameter not in known:
+            raise ValueError(
+                f"policy {name!r} has no parameter {parameter!r}; it takes "
+                f"{', '.join(known) or 'none'}"
+            )
     try:
         return POLICIES[name](**(parameters or {}))
     except TypeError as error:

@@ -58,8 +58,8 @@ class Scaling:
             scale=self.scale,
         )
         if count:
-            return count, memory, f"{count} replicas: {why}"
-        return min(1, demand.most), memory, f"1 replica, kept warm for {self.keep_warm_s:.0f} s"
+            return count, memory, f"wants {count}: {why}"
+        return min(1, demand.most), memory, f"wants 1, kept warm for {self.keep_warm_s:.0f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

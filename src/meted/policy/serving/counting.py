@@ -91,7 +91,7 @@ def wanted_replicas(
         memory,
         (
             f"{demand.arrivals_per_second:.2f} requests/s and {demand.queued} queued at "
-            f"{capacity_per_replica:.2f} requests/s each call for {called} replicas; "
+            f"{capacity_per_replica:.2f} requests/s each call for {called}; "
             f"{demand.replicas} ready, {demand.starting} starting"
             + (f"; {count} until {scale.window_s:.0f} s have been calmer" if count > called else "")
             + (f"; bounds {demand.least} to {demand.most}" if bounded != count else "")

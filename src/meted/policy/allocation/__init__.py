@@ -61,7 +61,7 @@ def make_policy(name: str, parameters: dict[str, float] | None = None) -> Policy
     for parameter in parameters or {}:
         if parameter not in known:
             raise ValueError(
-                f"policy {name!r} has no parameter {parameter!r}; it takes "
+                f"policy {name!r} does not take these parameters: it has no {parameter!r}, only "
                 f"{', '.join(known) or 'none'}"
             )
     try:

@@ -163,6 +163,16 @@ def test_folding_keeps_every_sum_in_sqlite(seed: int, hours: list[float], at_res
         folds_exactly(Path(folder) / "books.sqlite", seed, hours, at_rest=at_rest)
 
 
+@pytest.mark.parametrize(
+    ("seed", "hours"), [(1725604709, [1.6984937892549674, 0.3056574658646499])]
+)
+def test_a_correction_of_a_line_that_came_to_nothing_is_taken_back(
+    tmp_path: Path, seed: int, hours: list[float]
+) -> None:
+    """Such a line is not folded; the next re-rating left its nano-dollar where it was."""
+    folds_exactly(tmp_path / "books.sqlite", seed, hours, at_rest=True)
+
+
 @settings(max_examples=2, deadline=None)
 @random_books
 def test_folding_keeps_every_sum_in_postgresql(

@@ -197,7 +197,6 @@ class _CostHour:
         if price == in_force:
             return []
         before = corrections.of(session, number)
-        places = list(lines)
         if price == own:
             new = [amount for _, amount in lines.values()]
         else:
@@ -209,9 +208,14 @@ class _CostHour:
                 ended=Micros(ended),
             )
             new = spread(total, [nanos for nanos, _ in lines.values()], price)
+        # A line whose time and amount came to nothing is not folded, but may have a correction of
+        # what rounding left it; that is taken back.
         changes = [
-            (place, after - lines[place][1] - before.get(place, 0))
-            for place, after in zip(places, new, strict=True)
+            *(
+                (place, after - amount - before.get(place, 0))
+                for (place, (_, amount)), after in zip(lines.items(), new, strict=True)
+            ),
+            *((place, -amount) for place, amount in before.items() if place not in lines),
         ]
         return [(session, number, *place, change) for place, change in changes if change]
 

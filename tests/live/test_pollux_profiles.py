@@ -26,7 +26,7 @@ def test_a_profile_has_its_steps_and_epochs(tmp_path: Path) -> None:
         ((2, 4), 2, 6),
         ((), 6, 12),
     ]
-    assert profile.ends() == (7.5,)
+    assert profile.ends == (7.5,)
     assert profile.epochs[32][0].noise.variance == 3.0
     assert (profile.least_local, profile.most_local) == (8, 8)
 

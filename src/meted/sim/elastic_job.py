@@ -24,7 +24,7 @@ class ElasticJob:
     @property
     def steps(self) -> float:
         """Steps until all epochs are done."""
-        return self.profile.ends()[-1]
+        return self.profile.ends[-1]
 
     def options(self, done: float) -> tuple[JobOption, ...]:
         found: list[JobOption] = []
@@ -41,12 +41,12 @@ class ElasticJob:
         return self.profile.pace(devices, nodes, epoch, split)
 
     def steady_until(self, done: float) -> float:
-        ends = self.profile.ends()
+        ends = self.profile.ends
         place = bisect_right(ends, done)
         return ends[place] if place < len(ends) else math.inf
 
     def _epoch(self, done: float) -> int:
-        ends = self.profile.ends()
+        ends = self.profile.ends
         return min(bisect_right(ends, done), len(ends) - 1)
 
     def _chosen(self, devices: int, nodes: int, epoch: int) -> tuple[Batch, float]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.interpolate import (  # pyright: ignore[reportMissingTypeStubs]
@@ -47,9 +48,12 @@ class Batch:
     accumulated: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ElasticProfile:
-    """What is measured of an application. epochs: by total batch size."""
+    """What is measured of an application. epochs: by total batch size.
+
+    What is found from it is kept, because every job of the application asks it again.
+    """
 
     name: str
     steps: Sequence[StepSample]
@@ -57,7 +61,12 @@ class ElasticProfile:
     least_local: int
     most_local: int
     node_devices: int = 4
-    _cache: dict[object, object] = field(default_factory=dict[object, object], repr=False)
+    _measured: dict[tuple[int, int, int], tuple[float, float]] = field(
+        default_factory=dict[tuple[int, int, int], tuple[float, float]], init=False, repr=False
+    )
+    _chosen: dict[tuple[int, int, int], tuple[Batch, float]] = field(
+        default_factory=dict[tuple[int, int, int], tuple[Batch, float]], init=False, repr=False
+    )
 
     @property
     def initial_batch(self) -> int:
@@ -67,16 +76,12 @@ class ElasticProfile:
     def most_batch(self) -> int:
         return max(self.epochs)
 
+    @cached_property
     def ends(self) -> tuple[float, ...]:
         """Progress at which each epoch ends, whatever the batch size was: the least of them."""
-        found = self._cache.get("ends")
-        if found is None:
-            found = tuple(
-                min(one.progress for one in row) for row in zip(*self.epochs.values(), strict=True)
-            )
-            self._cache["ends"] = found
-        assert isinstance(found, tuple)
-        return found  # pyright: ignore[reportUnknownVariableType]
+        return tuple(
+            min(one.progress for one in row) for row in zip(*self.epochs.values(), strict=True)
+        )
 
     def noise(self, batch: int, epoch: int) -> GradientNoise:
         """Gradient noise in an epoch, interpolated between the batch sizes that were measured."""
@@ -91,12 +96,10 @@ class ElasticProfile:
 
     def measured(self, devices: int, nodes: int, local: int) -> tuple[float, float]:
         """Seconds of a step and of its sync: measured, or interpolated between measurements."""
-        key = ("measured", devices, nodes, local)
-        if key not in self._cache:
-            self._cache[key] = self._interpolate(devices, nodes, local)
-        found = self._cache[key]
-        assert isinstance(found, tuple)
-        return found  # pyright: ignore[reportUnknownVariableType]
+        key = (devices, nodes, local)
+        if key not in self._measured:
+            self._measured[key] = self._interpolate(devices, nodes, local)
+        return self._measured[key]
 
     def _interpolate(self, devices: int, nodes: int, local: int) -> tuple[float, float]:
         shape = placement(devices, nodes, self.node_devices)
@@ -108,23 +111,23 @@ class ElasticProfile:
         if rows:
             at, step, sync = zip(*rows, strict=True)
             return float(np.interp(local, at, step)), float(np.interp(local, at, sync))
-        if "surface" not in self._cache:
-            sums: dict[tuple[float, float, float], list[tuple[float, float]]] = {}
-            for one in self.steps:
-                where = (one.nodes, one.devices, one.local_batch)
-                sums.setdefault(where, []).append((one.step_seconds, one.sync_seconds))
-            places = np.array(list(sums), dtype=float)
-            values = np.array([np.mean(some, axis=0) for some in sums.values()])
-            self._cache["surface"] = (
-                LinearNDInterpolator(places, values),
-                NearestNDInterpolator(places, values),
-            )
-        linear, nearest = self._cache["surface"]  # type: ignore[misc]
+        linear, nearest = self._surface
         where = [[nodes, devices, local]]
-        found: np.ndarray = np.asarray(linear(where))[0]  # type: ignore[operator]
+        found = np.asarray(linear(where))[0]
         if bool(np.isnan(found).any()):
-            found = np.asarray(nearest(where))[0]  # type: ignore[operator]
+            found = np.asarray(nearest(where))[0]
         return float(found[0]), float(found[1])
+
+    @cached_property
+    def _surface(self) -> tuple[LinearNDInterpolator, NearestNDInterpolator]:
+        """Seconds of a step and of its sync over nodes, devices and local batch."""
+        sums: dict[tuple[float, float, float], list[tuple[float, float]]] = {}
+        for one in self.steps:
+            where = (one.nodes, one.devices, one.local_batch)
+            sums.setdefault(where, []).append((one.step_seconds, one.sync_seconds))
+        places = np.array(list(sums), dtype=float)
+        values = np.array([np.mean(some, axis=0) for some in sums.values()])
+        return LinearNDInterpolator(places, values), NearestNDInterpolator(places, values)
 
     def split(self, batch: float, devices: int) -> Batch:
         """A batch on `devices` devices: accumulated where it does not fit into their memory."""
@@ -140,10 +143,10 @@ class ElasticProfile:
 
         The noise is what a job would measure: first at its initial batch, then at its choice.
         """
-        key = ("choose", devices, nodes, epoch)
-        if key in self._cache:
-            return self._cache[key]  # type: ignore[return-value]
-        fit = self.fit()
+        key = (devices, nodes, epoch)
+        if key in self._chosen:
+            return self._chosen[key]
+        fit = self.fit
         least = max(self.initial_batch, self.least_local * devices)
         found = (Batch(local=0, accumulated=0), 0.0)
         if least <= self.most_batch:
@@ -162,7 +165,7 @@ class ElasticProfile:
                     if pace > found[1]:
                         found = (split, pace)
                         batch = size
-        self._cache[key] = found
+        self._chosen[key] = found
         return found
 
     def pace(self, devices: int, nodes: int, epoch: int, split: Batch) -> float:
@@ -176,13 +179,10 @@ class ElasticProfile:
             step_seconds=step + split.accumulated * (step - sync),
         )
 
+    @cached_property
     def fit(self) -> "FittedStep":
         """The seven-parameter model of a step, fitted to the measured placements."""
-        if "fit" not in self._cache:
-            self._cache["fit"] = fit_steps([one for one in self.steps if one.placement])
-        found = self._cache["fit"]
-        assert isinstance(found, FittedStep)
-        return found
+        return fit_steps([one for one in self.steps if one.placement])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,15 +18,19 @@ class DynamoPlanner:
     the SLA), at least one; between two adjustments nothing changes.
 
     Its own profile is the option's rate here, its predictor the forecast that every policy sees.
-    It asks neither for headroom nor for money, and removes replicas as soon as they are too many
-    (docs.nvidia.com/dynamo, Planner Design: Scaling Algorithm; 180 s is its default interval). Its
-    correction of latencies measured against the profile is left out: the simulator's steps are the
-    profile's. Replicas have a higher priority than jobs, as in `KubernetesHpa`.
+    It has no headroom of its own: who wants some gives it a tighter SLA than clients have, which is
+    `load`, the share of an option's rate that it counts on. It removes replicas as soon as they are
+    too many (docs.nvidia.com/dynamo, Planner Design: Scaling Algorithm; 180 s is its default
+    interval). Its correction of latencies measured against the profile is left out: the simulator's
+    steps are the profile's. Replicas have a higher priority than jobs, as in `KubernetesHpa`.
     """
 
     interval_s: float = 180.0
+    load: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.load <= 1:
+            raise ValueError(f"policy.load is {self.load}, expected a share above 0 up to 1")
         if self.interval_s <= 0:
             raise ValueError(f"policy.interval_s is {self.interval_s}, expected more than 0")
 
@@ -43,8 +47,9 @@ class DynamoPlanner:
             reason = f"{count} until the next adjustment, every {self.interval_s:.0f} s"
             if adjusts:
                 rate = demand.arrivals_per_second
-                count = max(1, math.ceil(rate / option.requests_per_second - 1e-9))
-                reason = f"{rate:.2f} requests/s at {option.requests_per_second:.2f} each"
+                each = self.load * option.requests_per_second
+                count = max(1, math.ceil(rate / each - 1e-9))
+                reason = f"{rate:.2f} requests/s at {each:.2f} each"
             count = min(demand.most, max(demand.least, count))
             wishes.append(
                 Wish(

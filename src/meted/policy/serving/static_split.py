@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from meted.domain.allocation import Plan, Snapshot
-from meted.policy.sharing.line import Line
+from meted.policy.sharing.line import Line, Order
 from meted.policy.sharing.share import share
 from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish, options_of
@@ -12,12 +12,16 @@ from meted.policy.sharing.wish import Wish, options_of
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticSplit:
     """replicas: of every deployment, always, within its bounds; jobs by first come, first served
-    on the others. overtake: 1 lets jobs that do not delay an earlier one start before it."""
+    on the others, or in another `order`. overtake: 1 lets jobs that do not delay an earlier one
+    start before it."""
 
     replicas: float = 1.0
     overtake: float = 0.0
+    order: str = "arrival"
 
     def __post_init__(self) -> None:
+        if self.order not in list(Order):
+            raise ValueError(f"policy.order is {self.order!r}; expected one of {', '.join(Order)}")
         if self.replicas < 0 or self.replicas != int(self.replicas):
             raise ValueError(f"policy.replicas is {self.replicas}, expected a whole number")
 
@@ -36,4 +40,4 @@ class StaticSplit:
                     others=tuple(others),
                 )
             )
-        return share(snapshot, wishes, Line(overtake=bool(self.overtake)))
+        return share(snapshot, wishes, Line(order=Order(self.order), overtake=bool(self.overtake)))

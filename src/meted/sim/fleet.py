@@ -1,6 +1,6 @@
 """The simulated replicas of all deployments: control's effects start, drain and stop them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from meted.control.effects import StartReplica
@@ -13,9 +13,10 @@ from meted.domain.units import DeploymentName, Micros, ReplicaId, TenantName
 from meted.predict.arrivals import ArrivalForecast
 from meted.sim.recorder import Recorder
 from meted.sim.replica import SimReplica
+from meted.sim.request_money import RequestMoney
 from meted.sim.result import DeploymentResult, Use
 from meted.sim.scenario import SimDeployment
-from meted.sim.service import Service
+from meted.sim.service import Service, advance_in_order
 
 STOPPED = "it was stopped"
 LEAST_RATE = 1e-3
@@ -45,11 +46,16 @@ class Fleet:
         schedule: Callable[[int, Callable[[], None]], None],
         happen: Callable[[Event], None],
         seed: int = 0,
+        money: Mapping[DeploymentName, RequestMoney] | None = None,
     ) -> None:
         self._recorder, self._schedule, self._happen = recorder, schedule, happen
         self._shared = pool.shared
         self._kind = {device.index: device.kind for device in pool.devices}
-        self._services = {one.deployment.name: Service(one) for one in deployments}
+        money = money or {}
+        self._services = {
+            (name := one.deployment.name): Service(one, money.get(name)) for one in deployments
+        }
+        self._in_order = len(money) > 1
         self._forecasts = {name: ArrivalForecast() for name in self._services}
         self._replicas: dict[ReplicaId, SimReplica] = {}
         self._of: dict[ReplicaId, Service] = {}
@@ -64,6 +70,9 @@ class Fleet:
 
     def advance(self, until: int) -> None:
         """Let all that happens before `until` happen."""
+        if self._in_order:
+            advance_in_order(tuple(self._services.values()), until)
+            return
         for service in self._services.values():
             service.advance(until)
 
@@ -163,10 +172,14 @@ class Fleet:
         found: list[DeploymentResult] = []
         for name, one in self._services.items():
             served = [each for each in one.served if 0 <= each.last_token <= one.now]
-            left = one.came - one.refused - len(served)
+            left = one.came - one.refused - one.unfunded - len(served)
             found.append(
                 DeploymentResult(
-                    deployment=name, served=served, refused=one.refused, unfinished=left
+                    deployment=name,
+                    served=served,
+                    refused=one.refused,
+                    unfinished=left,
+                    unfunded=one.unfunded,
                 )
             )
         return found

@@ -80,7 +80,7 @@ def tpots(result: Result) -> list[float]:
 
 def attainment(result: Result, limits: Limits) -> float | None:
     """Share of all requests that were answered inside TTFT and TPOT of their SLO; refused and
-    unfinished ones missed it."""
+    unfinished ones missed it. Those that a budget had no money for are not owed anything."""
     inside = whole = 0
     for one in result.deployments:
         slo = limits.slos.get(one.deployment)
@@ -142,6 +142,10 @@ def _requests(result: Result, counted: Callable[[Result], int]) -> float | None:
     return counted(result) if result.deployments else None
 
 
+def _budgets(result: Result, counted: Callable[[Result], float]) -> float | None:
+    return counted(result) if result.budgets else None
+
+
 def _spread(
     name: str, title: str, unit: Unit, values: Callable[[Result], list[float]], *, mean: bool
 ) -> list[Measure]:
@@ -184,6 +188,10 @@ MEASURES: tuple[Measure, ...] = (
     *_spread("tpot", "TPOT", Unit.MILLISECONDS, tpots, mean=False),
     Measure(name="refused", title="requests refused", unit=Unit.COUNT,
             of=lambda one, _: _requests(one, lambda r: sum(d.refused for d in r.deployments))),
+    Measure(name="unfunded", title="requests refused, no money", unit=Unit.COUNT,
+            of=lambda one, _: _budgets(one, lambda r: sum(d.unfunded for d in r.deployments))),
+    Measure(name="budgets_spent", title="budgets spent", unit=Unit.USD, less=None,
+            of=lambda one, _: _budgets(one, lambda r: sum(b.spent for b in r.budgets) / 1e9)),
     Measure(name="unanswered", title="requests not answered", unit=Unit.COUNT,
             of=lambda one, _: _requests(one, lambda r: sum(d.unfinished for d in r.deployments))),
     _money("usd", "cost", Use, less=True),

@@ -1,7 +1,8 @@
-"""Hard budgets of tenants whose jobs train: nothing starts or goes on that is not set aside for.
+"""Hard budgets of tenants: nothing starts or goes on that is not set aside for.
 
-At each decision a job's worst case up to the next one is reserved: its devices for an interval and
-for the time in which it leaves them. What it really cost is charged when that is over.
+Requests: `request_money.py`. Jobs: at each decision a job's worst case up to the next one is
+reserved, its devices for an interval and for the time in which it leaves them. What it really cost
+is charged when that is over.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from meted.control.events import MoneyBack, MoneyGone
 from meted.domain.allocation import JobDemand, JobOption, Plan, TenantBudget
-from meted.domain.budget import Window
 from meted.domain.pool import Pool
-from meted.domain.units import BudgetName, JobName, Micros, NanoUSD, TenantName, TransferId
-from meted.ledger.transfers import Short, Transfers
+from meted.domain.units import DeploymentName, JobName, Micros, NanoUSD, TenantName, TransferId
+from meted.ledger.transfers import Short
 from meted.sim.recorder import MICROS_PER_HOUR, Recorder
-from meted.sim.scenario import SimJob
+from meted.sim.request_money import Accounts, RequestMoney, money_of, window_of
+from meted.sim.result import BudgetResult
+from meted.sim.scenario import SimDeployment, SimJob
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class Purse:
 
     What a job costs beyond its reservation, after a price has risen in between, is lost to the
     house. A cost counts in the budget that held when it was reserved.
+
+    requests: the money of each deployment's requests that needs some.
     """
 
     def __init__(
@@ -45,17 +49,21 @@ class Purse:
         *,
         recorder: Recorder,
         interval: Micros,
+        deployments: Iterable[SimDeployment] = (),
     ) -> None:
-        self._budgets, self._recorder, self._interval = tuple(budgets), recorder, interval
+        self._recorder, self._interval = recorder, interval
         self._kind = recorder.kinds
-        self._transfers = Transfers()
-        for one in budgets:
-            self._transfers.grant(_window(one), one.limit, posted=one.spent)
-        tenants = {one.tenant for one in budgets}
+        self._accounts = Accounts(budgets)
+        self._transfers = self._accounts.transfers
+        self.requests: dict[DeploymentName, RequestMoney] = {
+            one.deployment.name: money
+            for one in deployments
+            if (money := money_of(one, self._accounts)) is not None
+        }
         self._funds = {
             job.name: _Fund(tenant=job.tenant, leave=job.leave)
             for job in jobs
-            if job.tenant in tenants
+            if self._accounts.covers(job.tenant)
         }
         self._held: dict[JobName, JobDemand] = {}
         self.lost = 0
@@ -67,12 +75,31 @@ class Purse:
         return bool(self._funds)
 
     def budgets(self, now: int) -> tuple[TenantBudget, ...]:
-        """The budgets that hold now or later; spent: with what is reserved."""
-        return tuple(
-            replace(one, spent=NanoUSD(one.limit - self._available(one)))
-            for one in self._budgets
-            if one.ends > now
-        )
+        """The budgets that hold now or later, and of who has none of them the last; spent: with
+        what is reserved."""
+        found: list[TenantBudget] = []
+        for one in self._accounts.budgets:
+            if one.ends > now or one is self._accounts.last(one.tenant):
+                found.append(replace(one, spent=NanoUSD(one.limit - self._available(one))))
+        return tuple(found)
+
+    def results(self) -> list[BudgetResult]:
+        """How every period of every budget stands."""
+        found: list[BudgetResult] = []
+        for one in self._accounts.budgets:
+            balance = self._accounts.balance(one)
+            found.append(
+                BudgetResult(
+                    tenant=one.tenant,
+                    begins=one.begins,
+                    ends=one.ends,
+                    limit=one.limit,
+                    spent=balance.posted,
+                    reserved=balance.pending,
+                    refused=self._accounts.refused.get(window_of(one), 0),
+                )
+            )
+        return found
 
     def began(self, name: JobName, devices: tuple[int, ...], now: int) -> None:
         """A job has its devices from now on."""
@@ -214,7 +241,7 @@ class Purse:
         else:
             fund.number += 1
             identity = TransferId(f"{name}/{fund.number}")
-            made = self._transfers.reserve(identity, (_window(budget),), NanoUSD(amount))
+            made = self._transfers.reserve(identity, (window_of(budget),), NanoUSD(amount))
         if isinstance(made, Short):
             return False
         if fund.transfer is None:
@@ -223,13 +250,10 @@ class Purse:
         return True
 
     def _current(self, tenant: TenantName, now: int) -> TenantBudget | None:
-        return next(
-            (one for one in self._budgets if one.tenant == tenant and one.begins <= now < one.ends),
-            None,
-        )
+        return self._accounts.current(tenant, now)
 
     def _available(self, budget: TenantBudget) -> int:
-        return self._transfers.balance(_window(budget)).available or 0
+        return self._accounts.balance(budget).available or 0
 
     def _why(self, tenant: TenantName, wanted: int, now: int) -> str:
         budget = self._current(tenant, now)
@@ -240,7 +264,3 @@ class Purse:
             f"tenant {tenant!r} needs ${wanted / 1e9:.4f} up to the next decision, "
             f"${left / 1e9:.4f} of its ${budget.limit / 1e9:.2f} are left"
         )
-
-
-def _window(budget: TenantBudget) -> Window:
-    return Window(budget=BudgetName(budget.tenant), starts=budget.begins, ends=Micros(budget.ends))

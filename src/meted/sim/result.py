@@ -59,12 +59,30 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentResult:
-    """What became of a deployment's requests: those answered, how many were refused or lost."""
+    """What became of a deployment's requests: those answered, how many were refused or lost.
+
+    unfunded: refused because their tenants' budgets had no money for them, not among `refused`.
+    """
 
     deployment: DeploymentName
     served: Sequence[Served]
     refused: int = 0
     unfinished: int = 0
+    unfunded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetResult:
+    """How a period of a tenant's budget ended. reserved: for what still ran at the end. refused:
+    requests that it had no money for."""
+
+    tenant: TenantName
+    begins: Micros
+    ends: Micros
+    limit: NanoUSD
+    spent: NanoUSD
+    reserved: NanoUSD
+    refused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +103,4 @@ class Result:
     segments: Sequence[Segment]
     decisions: Sequence[Decision]
     plans: int
+    budgets: Sequence[BudgetResult] = ()

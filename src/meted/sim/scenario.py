@@ -8,6 +8,7 @@ from meted.domain.allocation import JobOption, ReplicaOption, TenantBudget
 from meted.domain.deployment import Deployment
 from meted.domain.pool import Pool, Price
 from meted.domain.units import JobName, Micros, TenantName
+from meted.ledger.rates import RateCard
 from meted.policy.protocol import Policy
 from meted.predict.replica import ReplicaModel
 
@@ -76,20 +77,25 @@ class SimJob:
 
 @dataclass(frozen=True, slots=True)
 class SimRequest:
-    """One request. prefix: ids of its prompt's blocks, equal ids for equal prefixes."""
+    """One request. prefix: ids of its prompt's blocks, equal ids for equal prefixes.
+
+    max_tokens: output that it allows for, which a budget sets aside; 0: what it will generate.
+    """
 
     at: Micros
     prompt_tokens: int
     output_tokens: int
     tenant: TenantName = NOBODY
     prefix: tuple[int, ...] = ()
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimDeployment:
     """A deployment, how it can run, and its requests in the order they come.
 
-    replicas: what runs an option, by its kind and number of devices.
+    replicas: what runs an option, by its kind and number of devices. rates: what its requests are
+    charged; needed where one of them is of a tenant with a budget.
     """
 
     deployment: Deployment
@@ -97,6 +103,7 @@ class SimDeployment:
     replicas: Mapping[tuple[str, int], ReplicaModel]
     requests: Sequence[SimRequest] = ()
     tenant: TenantName = NOBODY
+    rates: RateCard | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +130,7 @@ class Scenario:
 
     interval: between two decisions. at_once: decide also when a job comes or ends. horizon: when
     the simulation ends if work is left; None: when all work is done. unpark: time until a parked
-    device can be used again.
+    device can be used again. budgets: hard ones, of jobs by device time, of requests by rates.
     """
 
     pool: Pool

@@ -1,6 +1,7 @@
 """One deployment's requests: they come, wait, are routed, and end, between the world's events."""
 
 from collections import deque
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from meted.policy.admission import admit
 from meted.policy.routing import least_loaded
 from meted.predict.batching import Arrival, Served
 from meted.sim.replica import Held, SimReplica
+from meted.sim.request_money import RequestMoney
 from meted.sim.scenario import SimDeployment
 
 ATTEMPTS = 2
@@ -26,10 +28,12 @@ class Service:
     Between two turns nothing is computed, so the cost of a request does not grow with the fleet.
     """
 
-    def __init__(self, sim: SimDeployment) -> None:
+    def __init__(self, sim: SimDeployment, money: RequestMoney | None = None) -> None:
         self.sim = sim
+        self.money = money
         self.now = 0
         self.refused = 0
+        self.unfunded = 0
         self.busy_seen = 0
         self.last_arrival: int | None = None
         self.served: list[Served] = []
@@ -71,6 +75,18 @@ class Service:
             moments.append(self.now)
         return min(moments, default=None)
 
+    @property
+    def next_change(self) -> int | None:
+        """When a request comes or a replica's batch may change, whichever is sooner; None: never,
+        unless the world does something."""
+        turns = self._turns
+        while turns and turns[0][2] != turns[0][3].version:
+            heappop(turns)
+        moments = [turns[0][0]] if turns else []
+        if self._next < len(self.sim.requests):
+            moments.append(self.sim.requests[self._next].at)
+        return min(moments, default=None)
+
     def look(self) -> Seen:
         """Counts since the last look."""
         before, self._seen = self._seen, (self._next, self._generated)
@@ -108,7 +124,10 @@ class Service:
         replica.draining = True
         replica.version += 1
         self._draining[replica.id] = replica
-        return max(now, replica.finish()) if replica.inside else now
+        ends = max(now, replica.finish()) if replica.inside else now
+        # What it has ends at its moments, not when the last of it does: its money is free then.
+        self._plan(replica, now)
+        return ends
 
     def drained(self, replica: SimReplica, at: int) -> None:
         """A replica has answered all it had."""
@@ -117,12 +136,15 @@ class Service:
 
     def lose(self, replica: SimReplica, now: int) -> None:
         """A replica dies: its requests are sent to others once more, before all that wait."""
+        self._end(replica, now)
         self._forget(replica)
         self._draining.pop(replica.id, None)
         for held in reversed(replica.give_up()):
             key = id(held[0])
             if key in self._again:
                 self._again.discard(key)
+                if self.money is not None:
+                    self.money.release(held[0])
             else:
                 self._again.add(key)
                 self._queue.appendleft(held)
@@ -132,6 +154,9 @@ class Service:
         request = self.sim.requests[self._next]
         self._next += 1
         self.last_arrival = request.at
+        if self.money is not None and self.money.hopeless(request, request.at):
+            self.unfunded += 1
+            return
         deployment = self.sim.deployment
         refusal = admit(
             queued=len(self._queue), limit=deployment.max_queue, seconds_per_request=0.0
@@ -156,6 +181,9 @@ class Service:
             if not replica.fits(request):
                 self.refused += 1
                 continue
+            if self.money is not None and not self.money.reserve(served, request, now):
+                self.unfunded += 1
+                continue
             self._loads[index] += 1
             replica.add(served, request, now)
             self._plan(replica, now)
@@ -170,9 +198,18 @@ class Service:
         self._plan(replica, at)
 
     def _end(self, replica: SimReplica, at: int) -> None:
+        if self.money is not None:
+            self._charge(replica, at, self.money)
         self._generated += replica.settle(at, tenants=self.tenants)
         if replica.place >= 0:
             self._loads[replica.place] = len(replica.inside)
+
+    @staticmethod
+    def _charge(replica: SimReplica, at: int, money: RequestMoney) -> None:
+        for served in replica.ending:
+            if served.last_token > at:
+                return
+            money.settle(served)
 
     def _plan(self, replica: SimReplica, now: int) -> None:
         """The replica's next turn."""
@@ -198,3 +235,18 @@ class Service:
         replica.place = -1
         for place, one in enumerate(self._open):
             one.place = place
+
+
+def advance_in_order(services: Sequence[Service], until: int) -> None:
+    """Let all that happens before `until` happen in the order of its moments over all services,
+    which share money: what one frees later must not pay for another before."""
+    while True:
+        moments = [one.next_change for one in services]
+        at = min((one for one in moments if one is not None), default=until)
+        if at >= until:
+            break
+        for one, moment in zip(services, moments, strict=True):
+            if moment == at:
+                one.advance(at + 1)
+    for one in services:
+        one.advance(until)

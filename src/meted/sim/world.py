@@ -72,18 +72,23 @@ class World:
         self.training = Training(
             scenario.pool, recorder=self.recorder, schedule=self.schedule, happen=self.happen
         )
+        self.purse = Purse(
+            scenario.budgets,
+            scenario.jobs,
+            recorder=self.recorder,
+            interval=scenario.interval,
+            deployments=scenario.deployments,
+        )
         self.fleet = Fleet(
             scenario.deployments,
             pool=scenario.pool,
             recorder=self.recorder,
             schedule=self.schedule,
             happen=self.happen,
+            money=self.purse.requests,
         )
         self.sharing = Sharing(
             scenario.pool, recorder=self.recorder, fleet=self.fleet, training=self.training
-        )
-        self.purse = Purse(
-            scenario.budgets, scenario.jobs, recorder=self.recorder, interval=scenario.interval
         )
         if self.purse.used and scenario.horizon is None:
             raise ValueError(
@@ -187,26 +192,34 @@ class World:
         self.plans += 1
         elapsed_s = (now - self._decided_at) / 1e6
         self._decided_at = now
-        jobs = self._funded() if self.purse.used else self.training.demands(now, self.state.jobs)
+        if self.purse.used:
+            self._settle()
+        # The policy sees what is left before the jobs that it decides on have anything set aside.
+        budgets = self.purse.budgets(now)
+        jobs = self.training.demands(now, self.state.jobs)
+        if self.purse.used:
+            jobs = self._funded(jobs)
         self.happen(
             DemandSeen(
                 now=now,
                 deployments=self.fleet.demands(now, elapsed_s, self.state),
                 jobs=jobs,
-                budgets=self.purse.budgets(now),
+                budgets=budgets,
             )
         )
         self._fund()
         self._park()
 
-    def _funded(self) -> tuple[JobDemand, ...]:
-        """The jobs for which there is money, with the ways to run that it pays for."""
+    def _settle(self) -> None:
+        """Charge jobs for the time up to now; those held for which there is money are back."""
         pool = self.state.pool
         self.purse.settle(self.now, pool)
         for event in self.purse.back(self.now, pool):
             self.happen(event)
-        demands = self.training.demands(self.now, self.state.jobs)
-        funded, gone = self.purse.limit(self.now, demands, pool)
+
+    def _funded(self, demands: tuple[JobDemand, ...]) -> tuple[JobDemand, ...]:
+        """The jobs for which there is money, with the ways to run that it pays for."""
+        funded, gone = self.purse.limit(self.now, demands, self.state.pool)
         for event in gone:
             self.happen(event)
         return funded
@@ -280,4 +293,5 @@ class World:
             segments=segments,
             decisions=self.decisions,
             plans=self.plans,
+            budgets=self.purse.results(),
         )

@@ -10,7 +10,7 @@ from meted.policy.serving.warm import Warm
 from meted.policy.sharing.line import Line, Order
 from meted.policy.sharing.share import share
 from meted.policy.sharing.shared_cores import on_shared_cores
-from meted.policy.sharing.wish import Wish, options_of, places_before
+from meted.policy.sharing.wish import Wish, all_places_before, options_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +45,17 @@ class DemandScaling:
 
 def count_wishes(snapshot: Snapshot, scale: Scale, warm: Warm) -> tuple[list[Wish], ServingMemory]:
     """What every deployment wants by its forecast, its queue, and what loads already."""
-    memory = remembered(snapshot)
+    memory, before = remembered(snapshot), all_places_before(snapshot)
     scales: dict[DeploymentName, ScaleMemory] = {}
     wishes: list[Wish] = []
     for demand in snapshot.deployments:
         wish, scales[demand.deployment] = _wish(
-            snapshot, demand, scale, warm, memory.scales.get(demand.deployment)
+            snapshot,
+            demand,
+            scale,
+            warm,
+            memory=memory.scales.get(demand.deployment),
+            previous=len(before.get(demand.deployment, ())),
         )
         wishes.append(wish)
     return wishes, ServingMemory(scales=scales, decided=snapshot.now)
@@ -61,13 +66,15 @@ def _wish(
     demand: DeploymentDemand,
     scale: Scale,
     warm: Warm,
+    *,
     memory: ScaleMemory | None,
+    previous: int,
 ) -> tuple[Wish, ScaleMemory]:
     option, *others = options_of(demand)
     count, memory, reason = wanted_replicas(
         demand,
         option.requests_per_second,
-        previous=len(places_before(snapshot, demand)),
+        previous=previous,
         now=snapshot.now,
         memory=memory,
         scale=scale,

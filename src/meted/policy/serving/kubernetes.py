@@ -10,7 +10,7 @@ from meted.policy.serving.memory import ServingMemory, remembered
 from meted.policy.sharing.line import Line, Victims
 from meted.policy.sharing.share import share
 from meted.policy.sharing.shared_cores import on_shared_cores
-from meted.policy.sharing.wish import Wish, options_of, places_before
+from meted.policy.sharing.wish import Wish, all_places_before, options_of
 
 SYNC_S = 15.0
 """Seconds between two looks of the autoscaler, which is also the period of its rates."""
@@ -52,13 +52,13 @@ class KubernetesHpa:
     def decide(self, snapshot: Snapshot) -> Plan:
         if snapshot.pool.shared:
             return on_shared_cores(snapshot)
-        memory = remembered(snapshot)
+        memory, before = remembered(snapshot), all_places_before(snapshot)
         scales: dict[DeploymentName, ScaleMemory] = {}
         wishes: list[Wish] = []
         elapsed = (snapshot.now - memory.decided) / MICROS_PER_SECOND
         for demand in snapshot.deployments:
             option, *others = options_of(demand)
-            current = len(places_before(snapshot, demand))
+            current = len(before.get(demand.deployment, ()))
             asked = max(
                 self._desired(
                     demand, current, demand.arrivals_per_second,

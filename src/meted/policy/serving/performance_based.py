@@ -13,7 +13,7 @@ from meted.policy.serving.warm import NANOS_PER_DOLLAR, Warm
 from meted.policy.sharing.line import Line, Order
 from meted.policy.sharing.share import share
 from meted.policy.sharing.shared_cores import on_shared_cores
-from meted.policy.sharing.wish import Wish, options_of, places_before
+from meted.policy.sharing.wish import Wish, all_places_before, options_of
 
 Rates = tuple[tuple[Micros, float], ...]
 
@@ -54,6 +54,7 @@ class PerformanceScaling:
         if snapshot.pool.shared:
             return on_shared_cores(snapshot)
         devices, kinds = usable(snapshot), kinds_of(snapshot.pool)
+        before = all_places_before(snapshot)
         memory = None if snapshot.previous is None else snapshot.previous.memory
         known = memory if isinstance(memory, MixMemory) else MixMemory()
         rates: dict[DeploymentName, Rates] = {}
@@ -61,7 +62,8 @@ class PerformanceScaling:
         for demand in snapshot.deployments:
             recent = self._called(snapshot.now, demand, known.rates.get(demand.deployment, ()))
             rates[demand.deployment] = recent
-            wish = self._wish(snapshot, demand, devices, recent[0][1], kinds)
+            places = before.get(demand.deployment, ())
+            wish = self._wish(snapshot, demand, devices, recent[0][1], kinds, places)
             for option, count in wish.replicas:
                 devices[option.kind] -= option.devices * count
             wishes.append(wish)
@@ -81,6 +83,7 @@ class PerformanceScaling:
         devices: Mapping[str, int],
         rate: float,
         kinds: Mapping[int, str],
+        places: Sequence[tuple[int, ...]],
     ) -> Wish:
         options = options_of(demand)
         least = demand.least
@@ -92,7 +95,7 @@ class PerformanceScaling:
         ways = make_ways(
             snapshot,
             options,
-            places_before(snapshot, demand),
+            places,
             kinds=kinds,
             horizon_s=self.horizon_s,
         )

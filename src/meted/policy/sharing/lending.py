@@ -114,21 +114,17 @@ def _less(reserved: Reserved, job: JobDemand, option: JobOption) -> Reserved:
 def _could_ever(snapshot: Snapshot, job: JobDemand, ground: Ground) -> bool:
     """Whether it would fit if every other job had ended."""
     return any(
-        one.devices <= ground.free(one.kind) + _lent(ground, one.kind)
+        one.devices <= ground.free(one.kind) + ground.lent_devices[one.kind]
         for one in job.options
         if one.steps_per_second > 0
     )
-
-
-def _lent(ground: Ground, kind: str) -> int:
-    return sum(len(one.devices) for one in ground.lent.values() if one.kind == kind)
 
 
 def _reserve(job: JobDemand, ground: Ground) -> Reserved:
     found: list[tuple[float, str, int]] = []
     for option in job.options:
         free = ground.free(option.kind)
-        if option.devices > free + _lent(ground, option.kind):
+        if option.devices > free + ground.lent_devices[option.kind]:
             continue
         at = 0.0
         for seconds, devices in _ends(ground, option.kind):
@@ -155,10 +151,11 @@ def _grow(snapshot: Snapshot, ground: Ground, line: Line) -> None:
     """Where nobody waits, jobs take more devices: those that start, and those that run if that
     ends them far earlier."""
     lent: Sequence[JobDemand] = sorted((one.job for one in ground.lent.values()), key=line.rank)
+    shrunk = frozenset(ground.shrunk)
     for job in lent:
         one = ground.lent[job.job]
         now = option_on(job, one.kind, len(one.devices))
-        if now is None or job.job in ground.shrunk:
+        if now is None or job.job in shrunk:
             continue
         wider = [
             way

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from meted.domain.allocation import JobDemand
 from meted.policy.sharing.line import Line
-
-Node = tuple[str, int]
+from meted.policy.sharing.rooms import Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

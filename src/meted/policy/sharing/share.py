@@ -16,7 +16,7 @@ from meted.domain.units import Micros
 from meted.policy.sharing.ground import Ground
 from meted.policy.sharing.lending import Reserved, keep_jobs, option_on, start_jobs
 from meted.policy.sharing.line import Line
-from meted.policy.sharing.wish import Wish, places_before
+from meted.policy.sharing.wish import Wish, all_places_before
 
 SECONDS_PER_HOUR = 3600.0
 NANOS_PER_DOLLAR = 1e9
@@ -29,23 +29,33 @@ def share(snapshot: Snapshot, wishes: Sequence[Wish], line: Line, *, memory: obj
     costs less than keeping them on.
     """
     ground = Ground(snapshot, line)
-    kept = [_keep(snapshot, wish, ground) for wish in wishes]
+    before = all_places_before(snapshot)
+    kept = [_keep(wish, before.get(wish.demand.deployment, ()), ground) for wish in wishes]
     keep_jobs(snapshot, ground)
     replicas = tuple(
         _place(wish, places, ground) for wish, places in zip(wishes, kept, strict=True)
     )
     reserved = start_jobs(snapshot, ground, line)
     rest = ground.rest()
-    kinds = {device.index: device.kind for device in snapshot.pool.devices}
-    parked = tuple(one for one in rest if _cheaper_parked(snapshot, kinds[one]))
+    cheaper = {kind for kind in ground.unused if _cheaper_parked(snapshot, kind)}
+    parked = tuple(one for one in rest if ground.kind((one,)) in cheaper)
     on = frozenset(rest).difference(parked)
+    stopped, shrunk = frozenset(ground.stopped), frozenset(ground.shrunk)
+    unused = ", ".join(f"{count} {kind}" for kind, count in ground.unused.items())
     return Plan(
         replicas=replicas,
-        jobs=tuple(_lend(snapshot, job, ground) for job in snapshot.jobs if job.job in ground.lent),
+        jobs=tuple(
+            _lend(snapshot, job, ground, shrunk=job.job in shrunk)
+            for job in snapshot.jobs
+            if job.job in ground.lent
+        ),
         idle_devices=tuple(one for one in rest if one in on),
         parked_devices=parked,
         waiting=tuple(
-            Waiting(job=job.job, reason=_waits(job, ground, reserved))
+            Waiting(
+                job=job.job,
+                reason=_waits(job, unused, reserved, stopped=job.job in stopped),
+            )
             for job in snapshot.jobs
             if job.job not in ground.lent
         ),
@@ -53,13 +63,13 @@ def share(snapshot: Snapshot, wishes: Sequence[Wish], line: Line, *, memory: obj
     )
 
 
-def _keep(snapshot: Snapshot, wish: Wish, ground: Ground) -> list[tuple[int, ...]]:
+def _keep(wish: Wish, before: Sequence[tuple[int, ...]], ground: Ground) -> list[tuple[int, ...]]:
     """Places of the plan before that are still wanted, oldest first."""
     left = {(one.kind, one.devices): count for one, count in wish.replicas}
     fallback = {(one.kind, one.devices) for one in wish.others}
     kept: list[tuple[int, ...]] = []
     odd: list[tuple[int, ...]] = []
-    for place in places_before(snapshot, wish.demand):
+    for place in before:
         if not ground.has(place):
             continue
         way = (ground.kind(place), len(place))
@@ -112,7 +122,7 @@ def _cheaper_parked(snapshot: Snapshot, kind: str) -> bool:
     return price.when_parked < price.when_idle
 
 
-def _lend(snapshot: Snapshot, job: JobDemand, ground: Ground) -> JobAllocation:
+def _lend(snapshot: Snapshot, job: JobDemand, ground: Ground, *, shrunk: bool) -> JobAllocation:
     lent = ground.lent[job.job]
     option = option_on(job, lent.kind, len(lent.devices))
     pace = option.steps_per_second if option is not None else 0.0
@@ -124,7 +134,7 @@ def _lend(snapshot: Snapshot, job: JobDemand, ground: Ground) -> JobAllocation:
         reason += f", {hours:.2f} h left for ${hours * len(lent.devices) * price:.2f}"
         restart = 0 if job.running else job.restart
         ends = Micros(snapshot.now + restart + round(hours * SECONDS_PER_HOUR * 1e6))
-    if job.job in ground.shrunk:
+    if shrunk:
         reason += "; it gave some back to serving"
     reason += f"; {ground.free(lent.kind)} of that kind are unused"
     return JobAllocation(
@@ -137,11 +147,10 @@ def _lend(snapshot: Snapshot, job: JobDemand, ground: Ground) -> JobAllocation:
     )
 
 
-def _waits(job: JobDemand, ground: Ground, reserved: Reserved | None) -> str:
+def _waits(job: JobDemand, unused: str, reserved: Reserved | None, *, stopped: bool) -> str:
     wanted = ", ".join(f"{one.devices} x {one.kind}" for one in job.options) or "0 options"
-    free = ", ".join(f"{count} {kind}" for kind, count in ground.unused.items())
-    reason = f"{job.job}: waits for {wanted}; unused are {free}"
-    if job.job in ground.stopped:
+    reason = f"{job.job}: waits for {wanted}; unused are {unused}"
+    if stopped:
         reason += f"; serving took its devices back, a restart of {job.restart / 1e6:.0f} s"
     if reserved is not None and reserved.job == job.job:
         return f"{reason}; it is next, in {reserved.at_s / SECONDS_PER_HOUR:.2f} h by prediction"

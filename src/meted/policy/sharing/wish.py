@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from meted.domain.allocation import DeploymentDemand, ReplicaOption, Snapshot
+from meted.domain.allocation import (
+    DeploymentDemand,
+    ReplicaAllocation,
+    ReplicaOption,
+    Snapshot,
+)
+from meted.domain.units import DeploymentName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +22,22 @@ class Wish:
     others: tuple[ReplicaOption, ...] = ()
 
 
+def all_places_before(snapshot: Snapshot) -> dict[DeploymentName, tuple[tuple[int, ...], ...]]:
+    """Where the plan before put replicas, by deployment, without those that lost a device."""
+    if snapshot.previous is None:
+        return {}
+    return {one.deployment: _standing(snapshot, one) for one in snapshot.previous.replicas}
+
+
 def places_before(snapshot: Snapshot, demand: DeploymentDemand) -> tuple[tuple[int, ...], ...]:
-    """Where the plan before put a deployment's replicas, without those that lost a device."""
+    """`all_places_before` of one deployment."""
     if snapshot.previous is None:
         return ()
     before = snapshot.previous.deployment(demand.deployment)
-    if before is None:
-        return ()
+    return () if before is None else _standing(snapshot, before)
+
+
+def _standing(snapshot: Snapshot, before: ReplicaAllocation) -> tuple[tuple[int, ...], ...]:
     return tuple(place for place in before.places if snapshot.unavailable.isdisjoint(place))
 
 

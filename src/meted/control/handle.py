@@ -25,7 +25,7 @@ from meted.control.events import (
     Undeployed,
 )
 from meted.control.jobs import handle_job
-from meted.control.placing import drain_replica, enforce, start_replica, vacate
+from meted.control.placing import drain_replicas, enforce, start_replicas, vacate
 from meted.control.state import ControlError, ControlState
 from meted.domain.allocation import DeploymentDemand, Snapshot
 from meted.domain.deployment import Deployment, ReplicaStatus
@@ -78,12 +78,11 @@ def _deployed(state: ControlState, event: Deployed) -> Step:
             "or choose another name"
         )
     state = replace(state, deployments=_with(state.deployments, deployment.name, deployment))
-    effects: list[Effect] = [SaveDeployment(deployment=deployment)]
+    started: tuple[Effect, ...] = ()
     if state.pool.shared:
-        for place in _first_places(state, deployment):
-            state, start = start_replica(state, deployment, place)
-            effects.append(start)
-    return state, tuple(effects)
+        places = _first_places(state, deployment)
+        state, started = start_replicas(state, deployment, places, event.now)
+    return state, (SaveDeployment(deployment=deployment), *started)
 
 
 def _first_places(state: ControlState, deployment: Deployment) -> tuple[tuple[int, ...], ...]:
@@ -115,13 +114,14 @@ def _undeployed(state: ControlState, event: Undeployed) -> Step:
     if event.name not in state.deployments:
         known = ", ".join(state.deployments) or "none"
         raise ControlError(f"no deployment is named {event.name!r}; there are: {known}")
-    effects: list[Effect] = [ForgetDeployment(name=event.name)]
-    for one in list(state.replicas.values()):
-        if one.deployment == event.name and one.status is not ReplicaStatus.DRAINING:
-            state, drain = drain_replica(state, one)
-            effects += drain
+    leave = [
+        one
+        for one in state.replicas.values()
+        if one.deployment == event.name and one.status is not ReplicaStatus.DRAINING
+    ]
+    state, drained = drain_replicas(state, leave, event.now)
     deployments = {n: d for n, d in state.deployments.items() if n != event.name}
-    return replace(state, deployments=deployments), tuple(effects)
+    return replace(state, deployments=deployments), (ForgetDeployment(name=event.name), *drained)
 
 
 def _replica_ready(state: ControlState, event: ReplicaReady) -> Step:

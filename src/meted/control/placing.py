@@ -22,7 +22,7 @@ from meted.control.effects import (
 from meted.control.state import ControlState, Occupant
 from meted.domain.allocation import JobAllocation, Plan, ReplicaAllocation
 from meted.domain.deployment import Deployment, Replica, ReplicaStatus
-from meted.domain.job import Job, JobStatus
+from meted.domain.job import JobStatus
 from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
 
 Step = tuple[ControlState, tuple[Effect, ...]]
@@ -33,24 +33,69 @@ WITH_PROCESS = frozenset({JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSE
 DUE = frozenset({JobStatus.QUEUED, JobStatus.BACKOFF})
 
 
+class _Draft:
+    """A state in the middle of a change: changed in place here, and a value again when done."""
+
+    def __init__(self, state: ControlState, now: Micros) -> None:
+        self.state, self.now = state, now
+        self.replicas = dict(state.replicas)
+        self.replicas_ever = state.replicas_ever
+        self.jobs = dict(state.jobs)
+        self.occupied = state.occupied.mutate()
+        self.blocked = state.blocked.mutate()
+        self.effects: list[Effect] = []
+
+    def done(self) -> Step:
+        state = replace(
+            self.state,
+            replicas=self.replicas,
+            replicas_ever=self.replicas_ever,
+            jobs=self.jobs,
+            occupied=self.occupied.finish(),
+            blocked=self.blocked.finish(),
+        )
+        return state, tuple(self.effects)
+
+    def by_deployment(self) -> dict[DeploymentName, list[Replica]]:
+        found: dict[DeploymentName, list[Replica]] = {}
+        for replica in self.replicas.values():
+            found.setdefault(replica.deployment, []).append(replica)
+        return found
+
+    def free(self, devices: tuple[int, ...]) -> bool:
+        if self.state.pool.shared:
+            return True
+        return not any(one in self.occupied or one in self.state.lost for one in devices)
+
+    def occupy(self, devices: tuple[int, ...], who: Occupant) -> None:
+        if not self.state.pool.shared:
+            for device in devices:
+                self.occupied[device] = who
+
+    def wait(self, devices: tuple[int, ...], who: Occupant) -> None:
+        for device in devices:
+            if device in self.occupied:
+                self.blocked[device] = who
+
+    def explain(self, reason: str) -> None:
+        self.effects.append(Explain(at=self.now, reason=reason))
+
+
 def enforce(state: ControlState, plan: Plan, now: Micros) -> Step:
     """Put a plan in force: do only what differs from what is."""
     before = state.plan
-    state = replace(state, plan=plan, blocked=type(state.blocked)())
-    effects: list[Effect] = []
-    state, some = _preempt(state, now)
-    effects += some
+    draft = _Draft(replace(state, plan=plan, blocked=type(state.blocked)()), now)
+    _preempt(draft)
     told_before = {one.deployment: one for one in before.replicas}
-    replicas = _by_deployment(state)
+    replicas = draft.by_deployment()
     for allocation in plan.replicas:
         if allocation.deployment not in state.deployments:
             continue
-        state, some = _place_deployment(
-            state, allocation, replicas.get(allocation.deployment, ()), now
-        )
+        done = len(draft.effects)
+        _place_deployment(draft, allocation, replicas.get(allocation.deployment, ()))
         known = told_before.get(allocation.deployment)
-        if some or known is None or known.places != allocation.places:
-            effects += [*some, Explain(at=now, reason=allocation.reason)]
+        if len(draft.effects) > done or known is None or known.places != allocation.places:
+            draft.explain(allocation.reason)
     jobs_before = {one.job: one for one in before.jobs}
     for allocation in plan.jobs:
         known = jobs_before.get(allocation.job)
@@ -59,11 +104,10 @@ def enforce(state: ControlState, plan: Plan, now: Micros) -> Step:
             allocation.devices,
         ):
             if state.pool.shared:
-                effects.append(PlaceJob(allocation=allocation))
-            effects.append(Explain(at=now, reason=allocation.reason))
-        state, some = _start_job(state, allocation, now)
-        effects += some
-    return state, tuple(effects)
+                draft.effects.append(PlaceJob(allocation=allocation))
+            draft.explain(allocation.reason)
+        _start_job(draft, allocation)
+    return draft.done()
 
 
 def vacate(
@@ -82,53 +126,59 @@ def vacate(
         if device in state.blocked:
             waiting.add(state.blocked[device])
     state = replace(state, occupied=occupied.finish())
-    effects: list[Effect] = []
+    if not waiting:
+        return state, ()
+    draft = _Draft(state, now)
     for name in sorted(waiting):
         if (job := state.plan.job(JobName(name))) is not None:
-            state, some = _start_job(state, job, now)
-            effects += some
+            _start_job(draft, job)
         place = state.plan.deployment(DeploymentName(name))
         if place is not None and place.deployment in state.deployments:
-            replicas = _by_deployment(state).get(place.deployment, ())
-            state, some = _place_deployment(state, place, replicas, now)
-            effects += some
-    return state, tuple(effects)
+            replicas = draft.by_deployment().get(place.deployment, ())
+            _place_deployment(draft, place, replicas)
+    return draft.done()
 
 
-def start_replica(
-    state: ControlState, deployment: Deployment, devices: tuple[int, ...], *, starts: int = 1
-) -> tuple[ControlState, StartReplica]:
-    """A new replica on devices that are free, or shared."""
-    number = state.replicas_ever + 1
+def start_replicas(
+    state: ControlState, deployment: Deployment, places: Iterable[tuple[int, ...]], now: Micros
+) -> Step:
+    """New replicas on devices that are free, or shared."""
+    draft = _Draft(state, now)
+    for place in places:
+        _start_replica(draft, deployment, place)
+    return draft.done()
+
+
+def drain_replicas(state: ControlState, replicas: Iterable[Replica], now: Micros) -> Step:
+    """They get no new request and end with their last; one without a process is forgotten."""
+    draft = _Draft(state, now)
+    for replica in replicas:
+        _drain_replica(draft, replica)
+    return draft.done()
+
+
+def _start_replica(
+    draft: _Draft, deployment: Deployment, devices: tuple[int, ...], *, starts: int = 1
+) -> None:
+    draft.replicas_ever += 1
     new = Replica(
-        id=ReplicaId(f"{deployment.name}-{number}"),
+        id=ReplicaId(f"{deployment.name}-{draft.replicas_ever}"),
         deployment=deployment.name,
         status=ReplicaStatus.STARTING,
         threads=len(devices),
         devices=devices,
         starts=starts,
     )
-    state = replace(
-        _occupy(state, devices, new.id),
-        replicas={**state.replicas, new.id: new},
-        replicas_ever=number,
-    )
-    return state, StartReplica(replica=new, deployment=deployment, devices=devices)
-
-
-def _by_deployment(state: ControlState) -> dict[DeploymentName, list[Replica]]:
-    found: dict[DeploymentName, list[Replica]] = {}
-    for replica in state.replicas.values():
-        found.setdefault(replica.deployment, []).append(replica)
-    return found
+    draft.occupy(devices, new.id)
+    draft.replicas[new.id] = new
+    draft.effects.append(StartReplica(replica=new, deployment=deployment, devices=devices))
 
 
 def _place_deployment(
-    state: ControlState, allocation: ReplicaAllocation, replicas: Sequence[Replica], now: Micros
-) -> tuple[ControlState, list[Effect]]:
+    draft: _Draft, allocation: ReplicaAllocation, replicas: Sequence[Replica]
+) -> None:
     """Keep the replicas that stand on a wanted place; move, drain or start the others."""
-    deployment = state.deployments[allocation.deployment]
-    effects: list[Effect] = []
+    deployment = draft.state.deployments[allocation.deployment]
     wanted = Counter(allocation.places)
     surplus: list[Replica] = []
     here = [one for one in replicas if one.status in KEPT_FIRST]
@@ -137,77 +187,67 @@ def _place_deployment(
             surplus.append(replica)
             continue
         wanted[replica.devices] -= 1
-        if replica.status is ReplicaStatus.BACKOFF and (replica.retry_at or 0) <= now:
-            state, start = _restart(state, deployment, replica)
-            effects += start
+        if replica.status is ReplicaStatus.BACKOFF and (replica.retry_at or 0) <= draft.now:
+            _restart(draft, deployment, replica)
     missing = list(wanted.elements())
-    if state.pool.shared:
+    if draft.state.pool.shared:
         while surplus and missing:
             replica = replace(surplus.pop(0), devices=missing.pop(0))
-            state = replace(state, replicas={**state.replicas, replica.id: replica})
-            effects.append(PlaceReplica(replica=replica.id, devices=replica.devices))
+            draft.replicas[replica.id] = replica
+            draft.effects.append(PlaceReplica(replica=replica.id, devices=replica.devices))
     for replica in surplus:
-        state, drain = drain_replica(state, replica)
-        effects += drain
+        _drain_replica(draft, replica)
     for place in missing:
-        if _free(state, place):
-            state, start = start_replica(state, deployment, place)
-            effects.append(start)
+        if draft.free(place):
+            _start_replica(draft, deployment, place)
         else:
-            state = _wait(state, place, deployment.name)
-    return state, effects
+            draft.wait(place, deployment.name)
 
 
-def drain_replica(state: ControlState, replica: Replica) -> Step:
-    """It gets no new request and ends with its last; one that has no process is forgotten."""
+def _drain_replica(draft: _Draft, replica: Replica) -> None:
     if replica.status is ReplicaStatus.BACKOFF:
-        replicas = {name: one for name, one in state.replicas.items() if name != replica.id}
-        return replace(state, replicas=replicas), ()
-    leaving = replace(replica, status=ReplicaStatus.DRAINING)
-    state = replace(state, replicas={**state.replicas, replica.id: leaving})
-    return state, (DrainReplica(replica=replica.id),)
+        del draft.replicas[replica.id]
+        return
+    draft.replicas[replica.id] = replace(replica, status=ReplicaStatus.DRAINING)
+    draft.effects.append(DrainReplica(replica=replica.id))
 
 
-def _restart(state: ControlState, deployment: Deployment, dead: Replica) -> Step:
-    if not _free(state, dead.devices):
-        return _wait(state, dead.devices, deployment.name), ()
-    replicas = {name: one for name, one in state.replicas.items() if name != dead.id}
-    state, start = start_replica(
-        replace(state, replicas=replicas), deployment, dead.devices, starts=dead.starts
-    )
-    return state, (start,)
+def _restart(draft: _Draft, deployment: Deployment, dead: Replica) -> None:
+    if not draft.free(dead.devices):
+        draft.wait(dead.devices, deployment.name)
+        return
+    del draft.replicas[dead.id]
+    _start_replica(draft, deployment, dead.devices, starts=dead.starts)
 
 
-def _preempt(state: ControlState, now: Micros) -> tuple[ControlState, list[Effect]]:
+def _preempt(draft: _Draft) -> None:
     """Jobs whose devices the plan gives to others make their work durable and leave."""
+    state = draft.state
     if state.pool.shared:
-        return state, []
-    effects: list[Effect] = []
+        return
     planned = {one.job: one.devices for one in state.plan.jobs}
     why = {one.job: one.reason for one in state.plan.waiting}
-    leaving: dict[JobName, Job] = {}
     for name, job in state.jobs.items():
         if job.status not in WITH_PROCESS or job.preempted or planned.get(name) == job.devices:
             continue
-        leaving[name] = replace(job, preempted=True)
-        effects += [SaveJob(job=leaving[name]), StopJob(name=name)]
-        reason = why.get(name) or f"{name}: leaves {len(job.devices)} devices"
+        draft.jobs[name] = replace(job, preempted=True)
+        draft.effects += [SaveJob(job=draft.jobs[name]), StopJob(name=name)]
         if name not in planned:
-            effects.append(Explain(at=now, reason=reason))
-    return (replace(state, jobs={**state.jobs, **leaving}) if leaving else state), effects
+            draft.explain(why.get(name) or f"{name}: leaves {len(job.devices)} devices")
 
 
-def _start_job(
-    state: ControlState, allocation: JobAllocation, now: Micros
-) -> tuple[ControlState, list[Effect]]:
+def _start_job(draft: _Draft, allocation: JobAllocation) -> None:
     """Start a job that the plan gives devices to and that has no process yet."""
-    job = state.jobs.get(allocation.job)
-    if job is None or job.pause_wanted or job.held or (job.retry_at or 0) > now:
-        return state, []
+    job = draft.jobs.get(allocation.job)
+    if job is None or job.pause_wanted or job.held or (job.retry_at or 0) > draft.now:
+        return
     if job.status not in DUE:
-        return (_wait(state, allocation.devices, allocation.job) if job.preempted else state), []
-    if not _free(state, allocation.devices):
-        return _wait(state, allocation.devices, allocation.job), []
+        if job.preempted:
+            draft.wait(allocation.devices, allocation.job)
+        return
+    if not draft.free(allocation.devices):
+        draft.wait(allocation.devices, allocation.job)
+        return
     job = replace(
         job,
         status=JobStatus.STARTING,
@@ -215,31 +255,6 @@ def _start_job(
         retry_at=None,
         devices=allocation.devices,
     )
-    state = replace(
-        _occupy(state, allocation.devices, allocation.job),
-        jobs={**state.jobs, allocation.job: job},
-    )
-    return state, [SaveJob(job=job), StartJob(spec=job.spec, allocation=allocation)]
-
-
-def _free(state: ControlState, devices: tuple[int, ...]) -> bool:
-    if state.pool.shared:
-        return True
-    return not any(one in state.occupied or one in state.lost for one in devices)
-
-
-def _occupy(state: ControlState, devices: tuple[int, ...], who: Occupant) -> ControlState:
-    if state.pool.shared:
-        return state
-    occupied = state.occupied.mutate()
-    for device in devices:
-        occupied[device] = who
-    return replace(state, occupied=occupied.finish())
-
-
-def _wait(state: ControlState, devices: tuple[int, ...], who: Occupant) -> ControlState:
-    blocked = state.blocked.mutate()
-    for device in devices:
-        if device in state.occupied:
-            blocked[device] = who
-    return replace(state, blocked=blocked.finish())
+    draft.occupy(allocation.devices, allocation.job)
+    draft.jobs[allocation.job] = job
+    draft.effects += [SaveJob(job=job), StartJob(spec=job.spec, allocation=allocation)]

@@ -10,6 +10,8 @@ from meted.domain.units import MICROS_PER_SECOND, SECONDS_PER_HOUR, Micros, Nano
 HOUR = MICROS_PER_SECOND * SECONDS_PER_HOUR
 LOWEST, HIGHEST = 0.1, 10.0
 """Bounds of a price: how far a tenant may run before its even pace, or fall behind it."""
+EXPONENT = math.log(HIGHEST / LOWEST)
+"""Of the largest move; what is spent at once in one piece must be waited off in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ def next_price(price: float, *, spent: float, target: float, step: float) -> flo
     """
     if target <= 0:
         return HIGHEST
-    moved = price * math.exp(step * max(-1.0, min(2.0, spent / target - 1)))
+    moved = price * math.exp(min(EXPONENT, step * (spent / target - 1)))
     return max(LOWEST, min(HIGHEST, moved))
 
 

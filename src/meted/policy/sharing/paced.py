@@ -1,9 +1,16 @@
 """Budget-paced: each tenant's replicas and jobs within what its budget allows now."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from meted.domain.allocation import Plan, Snapshot, TenantBudget, Waiting
+from meted.domain.allocation import (
+    JobDemand,
+    JobOption,
+    Plan,
+    Snapshot,
+    TenantBudget,
+    Waiting,
+)
 from meted.domain.units import MICROS_PER_SECOND, JobName, Micros, NanoUSD, TenantName
 from meted.policy.serving.counting import Scale
 from meted.policy.serving.demand_based import count_wishes
@@ -16,6 +23,10 @@ from meted.policy.sharing.share import share
 from meted.policy.sharing.shared_cores import on_shared_cores
 from meted.policy.sharing.wish import Wish
 
+GROW = 4.0
+"""A running job gets a dearer way only if the budget pays that many times over, so that its width
+does not follow each swing of the price: each change is a restart."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacedMemory:
@@ -26,7 +37,8 @@ class PacedMemory:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPaced:
     """Replicas as by `DemandScaling`, but no more than the tenant's budget allows now, and of its
-    jobs, in order, as many as the rest of it pays. Tenants without a budget are not limited.
+    jobs, in order, as many as the rest of it pays, on no more devices. Tenants without a budget are
+    not limited; one with budgets of which none holds now gets nothing.
 
     step: how fast the price of a budget follows spending. reach_s: what a plan spends in so long
     must be left, so that none overruns; make it longer than the time between two decisions and
@@ -48,7 +60,8 @@ class BudgetPaced:
             return on_shared_cores(snapshot)
         before = None if snapshot.previous is None else snapshot.previous.memory
         known = before if isinstance(before, PacedMemory) else None
-        paces = self._paces(snapshot, known.paces if known else None)
+        budgets = _in_force(snapshot)
+        paces = self._paces(budgets, snapshot.now, known.paces if known else None)
         left = {
             one.tenant: allowed(
                 one,
@@ -57,7 +70,7 @@ class BudgetPaced:
                 Micros(round(self.reach_s * MICROS_PER_SECOND)),
             )
             / NANOS_PER_DOLLAR
-            for one in snapshot.budgets
+            for one in budgets
         }
         told = dict(left)
         seen = _seeing(snapshot, known.serving if known else None)
@@ -65,25 +78,43 @@ class BudgetPaced:
         wishes = [_afford(snapshot, one, left) for one in counted]
         paid, refused = _jobs(snapshot, left, told)
         plan = share(
-            replace(snapshot, jobs=tuple(job for job in snapshot.jobs if job.job in paid)),
+            replace(
+                snapshot,
+                jobs=tuple(paid[job.job] for job in snapshot.jobs if job.job in paid),
+            ),
             wishes,
             Line(order=Order.ARRIVAL, overtake=True),
             memory=PacedMemory(serving=serving, paces=paces),
         )
         return replace(plan, waiting=(*plan.waiting, *refused))
 
-    def _paces(self, snapshot: Snapshot, before: PaceMemory | None) -> PaceMemory:
+    def _paces(
+        self, budgets: Sequence[TenantBudget], now: Micros, before: PaceMemory | None
+    ) -> PaceMemory:
         prices: dict[TenantName, float] = {}
-        for one in snapshot.budgets:
-            price = 1.0 if before is None else before.prices.get(one.tenant, 1.0)
-            elapsed = 0 if before is None else snapshot.now - before.decided
-            if before is not None and elapsed > 0 and one.tenant in before.spent:
-                spent = max(0, one.spent - before.spent[one.tenant])
-                target = _target(one, snapshot.now) * elapsed
-                price = next_price(price, spent=spent, target=target, step=self.step)
+        for one in budgets:
+            price = 1.0
+            # A period begins anew: what the last one was spent at says nothing of this one's pace.
+            if before is not None and one.tenant in before.spent and one.begins <= before.decided:
+                price = before.prices[one.tenant]
+                elapsed = now - before.decided
+                if elapsed > 0:
+                    spent = max(0, one.spent - before.spent[one.tenant])
+                    target = _target(one, now) * elapsed
+                    price = next_price(price, spent=spent, target=target, step=self.step)
             prices[one.tenant] = price
-        spent_now: dict[TenantName, NanoUSD] = {one.tenant: one.spent for one in snapshot.budgets}
-        return PaceMemory(prices=prices, spent=spent_now, decided=snapshot.now)
+        spent_now: dict[TenantName, NanoUSD] = {one.tenant: one.spent for one in budgets}
+        return PaceMemory(prices=prices, spent=spent_now, decided=now)
+
+
+def _in_force(snapshot: Snapshot) -> tuple[TenantBudget, ...]:
+    """Each tenant's budget that holds now, or one that does not, which pays nothing."""
+    found: dict[TenantName, TenantBudget] = {}
+    for one in snapshot.budgets:
+        known = found.get(one.tenant)
+        if known is None or not known.begins <= snapshot.now < known.ends:
+            found[one.tenant] = one
+    return tuple(found.values())
 
 
 def _target(budget: TenantBudget, now: Micros) -> float:
@@ -116,31 +147,49 @@ def _afford(snapshot: Snapshot, wish: Wish, left: dict[TenantName, float]) -> Wi
 
 def _jobs(
     snapshot: Snapshot, left: dict[TenantName, float], told: Mapping[TenantName, float]
-) -> tuple[set[JobName], list[Waiting]]:
-    """Jobs that their tenants may pay, those that run first."""
-    paid: set[JobName] = set()
+) -> tuple[dict[JobName, JobDemand], list[Waiting]]:
+    """Jobs that their tenants may pay, with the ways to run that they may, those that run first."""
+    paid: dict[JobName, JobDemand] = {}
     refused: list[Waiting] = []
     for job in sorted(snapshot.jobs, key=lambda one: (not one.running, one.order)):
         if job.tenant not in left:
-            paid.add(job.job)
+            paid[job.job] = job
             continue
-        prices = [
-            one.devices * snapshot.pool.price_of(one.kind).nano_usd_per_device_hour
+        prices = {
+            one: one.devices
+            * snapshot.pool.price_of(one.kind).nano_usd_per_device_hour
+            / NANOS_PER_DOLLAR
             for one in job.options
-        ]
-        dollars = max(prices, default=0) / NANOS_PER_DOLLAR
-        if dollars <= left[job.tenant] + 1e-9:
-            left[job.tenant] -= dollars
-            paid.add(job.job)
+        }
+        ways = _ways(snapshot, job, prices, left[job.tenant] + 1e-9)
+        if ways or not prices:
+            left[job.tenant] -= max((prices[one] for one in ways), default=0.0)
+            paid[job.job] = replace(job, options=ways)
         else:
             refused.append(
                 Waiting(
                     job=job.job,
                     reason=(
-                        f"{job.job}: waits, up to ${dollars:.2f} an hour; the budget of "
+                        f"{job.job}: waits for ${min(prices.values()):.2f} an hour; the budget of "
                         f"{job.tenant} pays ${told[job.tenant]:.2f} an hour now, "
                         f"${left[job.tenant]:.2f} are left"
                     ),
                 )
             )
     return paid, refused
+
+
+def _ways(
+    snapshot: Snapshot, job: JobDemand, prices: Mapping[JobOption, float], left: float
+) -> tuple[JobOption, ...]:
+    """The ways to run a job that `left` dollars an hour pay."""
+    ways = tuple(one for one in job.options if prices[one] <= left)
+    before = snapshot.previous.job(job.job) if snapshot.previous and job.running else None
+    if before is None or not before.devices:
+        return ways
+    kinds = {device.index: device.kind for device in snapshot.pool.devices}
+    way = (kinds[before.devices[0]], len(before.devices))
+    has = next((prices[one] for one in ways if (one.kind, one.devices) == way), None)
+    if has is None:
+        return ways
+    return tuple(one for one in ways if prices[one] <= has or prices[one] * GROW <= left)

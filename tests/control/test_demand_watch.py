@@ -7,8 +7,8 @@ import pytest
 from meted.control.demand_watch import DemandWatch
 from meted.domain.allocation import Harvest
 from meted.domain.step import StepShare
-from meted.domain.units import DeviceNanos, RequestId, Tokens
-from meted.predict.step_time import DEVICE_PRIOR, StepCost, scaled, work_of
+from meted.domain.units import DeviceNanos, Micros, RequestId, Tokens
+from meted.predict.step_time import DEVICE_PRIOR, StepCost, StepWork, scaled, work_of
 from meted.testing.builders import make_deployment
 
 DEVICE = StepCost(fixed=18_000, prefill=2_700, decode=4_300, context=9, attention=1.0)
@@ -133,3 +133,42 @@ def test_steps_that_shared_their_cores_tell_nothing_of_the_machine() -> None:
     run(watch, rng, 15, slower=1.8, slower_device=1.0)
     assert len(watch.undisturbed) == 20
     assert watch.disturbed == 15
+
+
+@pytest.mark.parametrize("before", [0, 7, 49, 200])
+def test_steps_told_together_count_like_steps_told_one_by_one(before: int) -> None:
+    work = StepWork(prefill_tokens=0, decode_tokens=3, context_tokens=900)
+    alone = ALONE.micros(work)
+    together, each = believing(), believing()
+    for watch in (together, each):
+        run(watch, random.Random(5), 64)
+        watch.harvest = Harvest.IDLE
+        for _ in range(before):
+            watch.computed(work, alone)
+    for _ in range(80):
+        each.computed(work, 1.5 * alone)
+    together.computed(work, 1.5 * alone, steps=80)
+    assert each.slowdowns()[Harvest.IDLE][2] == before + 80
+    assert together.slowdowns()[Harvest.IDLE][2] == before + 80
+    mean = each.slowdowns()[Harvest.IDLE][1]
+    assert 1.2 < mean < 1.6
+    assert together.slowdowns()[Harvest.IDLE][1] == pytest.approx(mean)
+    seen = [
+        watch.demand(Micros(5_000_000), queued=0, running=0, replicas=1, elapsed_s=5, ahead_s=1)
+        for watch in (together, each)
+    ]
+    assert seen[0].tokens_per_second == seen[1].tokens_per_second > 0
+
+
+def test_requests_told_together_are_forecast_like_requests_told_one_by_one() -> None:
+    together, each = believing(), believing()
+    together.arrived(Micros(900_000), 3)
+    for at in (100_000, 400_000, 900_000):
+        each.arrived(Micros(at))
+    seen = [
+        watch.demand(Micros(1_000_000), queued=0, running=0, replicas=1, elapsed_s=1, ahead_s=1)
+        for watch in (together, each)
+    ]
+    assert seen[0] == seen[1]
+    assert seen[0].quiet == 100_000
+    assert seen[0].arrivals_per_second > 0

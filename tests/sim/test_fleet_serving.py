@@ -148,4 +148,14 @@ def test_demand_counts_what_waits_runs_and_came() -> None:
     assert [one.replicas for one in seen] == [0, 0, 0, 1, 1, 1]
     assert seen[1].arrivals_per_second > 0
     assert seen[5].quiet == 5 * SECOND - 600_000
-    assert seen[4].utilisation == 1.0
+
+
+def test_demand_tells_how_busy_the_forecast_is_and_the_tokens_of_the_last_seconds() -> None:
+    policy = Counts(by_second=(1,))
+    requests = [request(5.25 + i / 2, output=250) for i in range(600)]
+    simulate(make_serving(requests, policy=policy, horizon=304 * SECOND))
+    last = policy.seen[-1]
+    assert last.arrivals_per_second == pytest.approx(2.0, rel=0.05)
+    # A request of a quarter of a second every half second.
+    assert last.utilisation == pytest.approx(0.5, rel=0.05)
+    assert last.tokens_per_second == pytest.approx(500, rel=0.05)

@@ -169,9 +169,9 @@ class DemandWatch:
             for level, (mean, samples) in self._slowdown.items()
         }
 
-    def arrived(self, now: Micros) -> None:
-        """One request came."""
-        self._arrivals += 1
+    def arrived(self, now: Micros, count: int = 1) -> None:
+        """So many requests came, the last of them now."""
+        self._arrivals += count
         self._last_arrival = now
 
     def stepped(
@@ -181,7 +181,20 @@ class DemandWatch:
         device_nanos: DeviceNanos | None = None,
     ) -> None:
         """One engine step was measured, beside whatever training did meanwhile."""
-        work = work_of(shares)
+        self.computed(work_of(shares), duration_us, device_nanos)
+
+    def computed(
+        self,
+        work: StepWork,
+        duration_us: float,
+        device_nanos: DeviceNanos | None = None,
+        *,
+        steps: int = 1,
+    ) -> None:
+        """`steps` engine steps alike, one after the other, each of this work and duration.
+
+        They count one by one, but for the fit, which learns nothing from a step that is repeated.
+        """
         if device_nanos is not None:
             self._device.observe(work, device_nanos / NANOS_PER_MICRO)
         if self.harvest in (Harvest.NONE, Harvest.GAPS) or self._steps.samples < 32:
@@ -189,10 +202,12 @@ class DemandWatch:
             drift = self._steps.observe(work, duration_us)
             if drift is not None:
                 self._drifted(drift)
-        self._watch_slowdown(work, duration_us)
-        self._tokens += work.decode_tokens
+        self._watch_slowdown(work, duration_us, steps)
+        self._tokens += work.decode_tokens * steps
 
-    def _sort_out(self, work: StepWork, duration_us: int, device_nanos: DeviceNanos | None) -> None:
+    def _sort_out(
+        self, work: StepWork, duration_us: float, device_nanos: DeviceNanos | None
+    ) -> None:
         """An engine that keeps its threads busy and got less device time than that shared its
         cores: such a step tells nothing of the machine."""
         if self._threads is None or device_nanos is None:
@@ -213,11 +228,13 @@ class DemandWatch:
             self._undisturbed.popleft()
         self._drifts.append(DriftSeen(drift=drift, device_factor=device, shared=shared))
 
-    def _watch_slowdown(self, work: StepWork, duration_us: int) -> None:
+    def _watch_slowdown(self, work: StepWork, duration_us: float, steps: int) -> None:
         ratio = min(10.0, duration_us / max(1.0, self.cost.micros(work)))
         mean, samples = self._slowdown.get(self.harvest, (ratio, 0))
         weight = max(SLOWDOWN_FORGET, 1 / (samples + 1))
-        self._slowdown[self.harvest] = (mean + weight * (ratio - mean), samples + 1)
+        if steps > 1:
+            weight = 1 - _kept(samples, steps)
+        self._slowdown[self.harvest] = (mean + weight * (ratio - mean), samples + steps)
 
     def first_token(self, ttft_us: int, now: Micros) -> None:
         """A request got its first token."""
@@ -318,6 +335,17 @@ class DemandWatch:
         trust = min(1.0, samples / FULL_TRUST)
         factor = trust * max(1.0, mean) + (1 - trust) * prior
         return Slowdown(harvest=level, factor=factor, samples=samples)
+
+
+def _kept(samples: int, steps: int) -> float:
+    """What a slowdown's mean of `samples` steps still weighs after so many more.
+
+    Step n weighs 1 / n until that is SLOWDOWN_FORGET: the weights that are left multiply to a
+    fraction up to there, and to a power after.
+    """
+    even = max(samples, min(samples + steps, round(1 / SLOWDOWN_FORGET)))
+    fading = (1 - SLOWDOWN_FORGET) ** (samples + steps - even)
+    return (samples / even if even else 1.0) * fading
 
 
 def _costing_something(cost: StepCost) -> StepCost:

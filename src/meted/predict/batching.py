@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from meted.domain.units import Micros
 from meted.predict.replica import ReplicaModel
@@ -41,6 +42,57 @@ class Served:
     preempted: int = 0
 
 
+class Steps(NamedTuple):
+    """Steps that followed one another with the same requests in the batch.
+
+    first: their first one's number among all of the replica. micros: of all together; last: of the
+    last. prefill, attended: prompt tokens and pairs of the only step that has any. decode: requests
+    that decode, which read `context` tokens in the first step, and one more each in each later
+    step. prompts: those that it completes, with a first token each.
+    """
+
+    began: int
+    first: int
+    steps: int
+    micros: int
+    last: int
+    prefill: int
+    decode: int
+    context: int
+    attended: int = 0
+    prompts: int = 0
+
+    def ended_by(self, at: int) -> int:
+        """How many of them have ended at a moment: their time grows evenly with the context."""
+        spent = at - self.began
+        if spent >= self.micros or spent <= 0:
+            return self.steps if spent > 0 else 0
+        first, growth = self._pace()
+        middle = first - growth / 2
+        root = math.sqrt(max(0.0, middle * middle + 2 * growth * spent))
+        return min(self.steps, math.floor(2 * spent / (middle + root) + 1e-6))
+
+    def middle(self, begin: int, end: int) -> tuple[StepWork, float]:
+        """What the middle one of steps `begin` to `end` computed, counted from the first of these,
+        and its micros. A first token counts as decoded, as an engine reports it."""
+        at = begin + (end - begin - 1) // 2
+        first, growth = self._pace()
+        work = StepWork(
+            prefill_tokens=self.prefill,
+            decode_tokens=self.decode + self.prompts,
+            context_tokens=self.context + at * self.decode,
+            attended=self.attended,
+        )
+        return work, first + at * growth
+
+    def _pace(self) -> tuple[float, float]:
+        """Micros of the first step, and by how many each takes longer than the one before."""
+        if self.steps == 1:
+            return float(self.micros), 0.0
+        first = 2 * self.micros / self.steps - self.last
+        return first, (self.last - first) / (self.steps - 1)
+
+
 @dataclass(slots=True)
 class _Running:
     """A request in the batch. computed: tokens in its cache; target: tokens to be computed before
@@ -70,11 +122,13 @@ class Batcher:
 
     The time of steps in which nothing but decoding happens is summed at once by Simpson's rule.
     `ahead` schedules each step while the one before it runs, as engines with asynchronous
-    scheduling do: what comes or ends during a step is seen one step later.
+    scheduling do: what comes or ends during a step is seen one step later. log: where it notes its
+    steps; whoever gives one empties it.
     """
 
     replica: ReplicaModel
     ahead: bool = False
+    log: list[Steps] | None = None
     now: int = 0
     steps: int = 0
     busy_micros: int = 0
@@ -165,6 +219,15 @@ class Batcher:
         self._planned = (self.steps, self.now, most, *self._decode_all(most))
         return self.now + max(1, round(self._planned[3]))
 
+    def under_way(self) -> Steps | None:
+        """The steps from `now` to its next end if they only decode; nothing has run them yet."""
+        if self._prompts or self._waiting or not self._batch:
+            return None
+        most = self._until_end()
+        spent, last = self._decode_all(most)
+        took, last = max(1, round(spent)), max(1, round(last))
+        return Steps(self.now, self.steps, most, took, last, 0, self._decoding, self._context)
+
     def progress(self) -> Iterator[tuple[Served, int, int]]:
         """Each request in the batch, its computed prompt tokens and those it has generated."""
         for one in self._batch.values():
@@ -206,6 +269,10 @@ class Batcher:
         self.computed_tokens += self._decoding * count
         self.busy_micros += self.now - started
         self._scheduled_at = self.now - last_step
+        if self.log is not None:
+            took, decode, prompts = self.now - started, self._decoding, len(first_tokens)
+            what = (chunk, decode, self._context, pairs, prompts)
+            self.log.append(Steps(started, self.steps, count, took, last_step, *what))
         self._advance_decoders(count, ended)
         for one in first_tokens:
             self._first_token(one, ended)

@@ -6,11 +6,17 @@ from typing import NamedTuple
 from meted.control.effects import StartReplica
 from meted.control.events import Event, ReplicaDied, ReplicaDrained, ReplicaReady
 from meted.control.state import ControlState
-from meted.domain.allocation import DeploymentDemand, ReplicaOption
-from meted.domain.deployment import ReplicaStatus
+from meted.control.status_counts import status_counts
+from meted.domain.allocation import DeploymentDemand, Harvest, ReplicaOption
 from meted.domain.pool import Pool
-from meted.domain.units import DeploymentName, Micros, ReplicaId, TenantName
-from meted.predict.arrivals import ArrivalForecast
+from meted.domain.units import (
+    MICROS_PER_SECOND,
+    DeploymentName,
+    Micros,
+    ReplicaId,
+    TenantName,
+)
+from meted.sim.observing import Observer
 from meted.sim.recorder import Recorder
 from meted.sim.replica import SimReplica
 from meted.sim.request_money import RequestMoney
@@ -19,8 +25,6 @@ from meted.sim.scenario import SimDeployment
 from meted.sim.service import Service, advance_in_order
 
 STOPPED = "it was stopped"
-LEAST_RATE = 1e-3
-"""Arrivals per second below which a forecast is none."""
 
 
 class Shared(NamedTuple):
@@ -45,10 +49,14 @@ class Fleet:
         recorder: Recorder,
         schedule: Callable[[int, Callable[[], None]], None],
         happen: Callable[[Event], None],
-        seed: int = 0,
+        interval: Micros,
+        training: Callable[[], Harvest],
         money: Mapping[DeploymentName, RequestMoney] | None = None,
     ) -> None:
+        """interval: between two decisions. training: how jobs harvest now."""
         self._recorder, self._schedule, self._happen = recorder, schedule, happen
+        self._ahead_s = interval / MICROS_PER_SECOND
+        self._training, self._harvest = training, Harvest.NONE
         self._shared = pool.shared
         self._kind = {device.index: device.kind for device in pool.devices}
         money = money or {}
@@ -56,11 +64,12 @@ class Fleet:
             (name := one.deployment.name): Service(one, money.get(name)) for one in deployments
         }
         self._in_order = len(money) > 1
-        self._forecasts = {name: ArrivalForecast() for name in self._services}
+        self._observers = {
+            name: Observer(service, shared=self._shared) for name, service in self._services.items()
+        }
         self._replicas: dict[ReplicaId, SimReplica] = {}
         self._of: dict[ReplicaId, Service] = {}
         self._started = 0
-        self._busy: dict[DeploymentName, int] = dict.fromkeys(self._services, 0)
 
     @property
     def next_moment(self) -> int | None:
@@ -94,7 +103,7 @@ class Fleet:
         self._replicas[replica.id], self._of[replica.id] = replica, service
         self._record(replica, now, Use.LOADING)
         ready_at = now + delay + option.load
-        self._schedule(ready_at, lambda: self._ready(replica, ready_at))
+        self._schedule(ready_at, lambda: self._ready(replica, ready_at, load=ready_at - now))
 
     def place(self, replica_id: ReplicaId, devices: tuple[int, ...], now: int) -> None:
         """A replica in a shared pool uses other devices; its pace does not change."""
@@ -119,11 +128,11 @@ class Fleet:
         if (replica := self._replicas.pop(replica_id, None)) is None:
             return
         self._split(replica, now)
-        self._busy[self._of[replica_id].sim.deployment.name] += replica.busy_until(now)
         service = self._of.pop(replica_id)
         if not self._shared:
             self._recorder.put(replica.devices, now, Use.IDLE)
         service.lose(replica, now)
+        self._observers[service.sim.deployment.name].saw(replica, now)
         self._happen(ReplicaDied(now=Micros(now), replica=replica_id, reason=reason))
 
     def lost(self, devices: frozenset[int], now: int, reason: str) -> None:
@@ -136,6 +145,15 @@ class Fleet:
         """Enter the time since the last call: busy, by tenants, and ready."""
         for replica in self._replicas.values():
             self._split(replica, now)
+
+    def settle(self, since: int) -> None:
+        """Jobs may harvest in another way since a moment; what was done before was beside the old
+        one."""
+        if (harvest := self._training()) is not self._harvest:
+            self._observe(since)
+            self._harvest = harvest
+            for one in self._observers.values():
+                one.watch.harvest = harvest
 
     def sharing(self, now: int) -> Iterator[Shared]:
         """What replicas on shared devices did since the last call."""
@@ -154,17 +172,14 @@ class Fleet:
     ) -> tuple[DeploymentDemand, ...]:
         """What clients want of each deployment at the end of an interval of `elapsed_s`."""
         self.record(now)
-        counts = _counts(state)
+        self._observe(now)
+        counts = status_counts(state)
         return tuple(
-            self._demand(service, now, elapsed_s, counts)
-            for name, service in self._services.items()
+            self._observers[name].demand(
+                now, elapsed_s=elapsed_s, ahead_s=self._ahead_s, counts=counts
+            )
+            for name in self._services
             if name in state.deployments
-        )
-
-    def busy_micros(self, now: int) -> int:
-        """Time in which replicas had work, of all that ever were, together."""
-        return sum(self._busy.values()) + sum(
-            one.busy_until(now) for one in self._replicas.values()
         )
 
     def results(self) -> list[DeploymentResult]:
@@ -184,10 +199,12 @@ class Fleet:
             )
         return found
 
-    def _ready(self, replica: SimReplica, now: int) -> None:
+    def _ready(self, replica: SimReplica, now: int, *, load: int) -> None:
         if replica.gone or replica.draining:
             return
         self._record(replica, now, Use.READY)
+        name = self._of[replica.id].sim.deployment.name
+        self._observers[name].watch.load = Micros(load)
         self._of[replica.id].open(replica, now)
         self._happen(ReplicaReady(now=Micros(now), replica=replica.id))
 
@@ -218,52 +235,6 @@ class Fleet:
         else:
             self._recorder.split(replica.devices, now, busy)
 
-    def _demand(
-        self,
-        service: Service,
-        now: int,
-        elapsed_s: float,
-        counts: dict[tuple[DeploymentName, ReplicaStatus], int],
-    ) -> DeploymentDemand:
-        sim, seen = service.sim, service.look()
-        name = sim.deployment.name
-        if elapsed_s > 0:
-            self._forecasts[name] = self._forecasts[name].observe(seen.arrivals, elapsed_s)
-        rate = self._forecasts[name].rate(elapsed_s)
-        rate = 0.0 if rate < LEAST_RATE else rate
-        least, most = sim.deployment.bounds
-        ready = counts.get((name, ReplicaStatus.READY), 0)
-        return DeploymentDemand(
-            deployment=name,
-            replicas=ready,
-            arrivals_per_second=rate,
-            queued=service.queued,
-            running=service.running,
-            utilisation=self._utilisation(service, now, elapsed_s, ready),
-            tokens_per_second=seen.generated / elapsed_s if elapsed_s > 0 else 0.0,
-            slo=sim.deployment.slo,
-            starting=counts.get((name, ReplicaStatus.STARTING), 0),
-            draining=counts.get((name, ReplicaStatus.DRAINING), 0),
-            least=least,
-            most=most,
-            quiet=Micros(now - (service.last_arrival or 0)),
-            tenant=sim.tenant,
-            options=sim.options,
-        )
-
-    def _utilisation(self, service: Service, now: int, elapsed_s: float, ready: int) -> float:
-        """Share of the interval in which the ready replicas had work."""
-        name = service.sim.deployment.name
-        busy = self._busy[name] + sum(
-            one.busy_until(now) for key, one in self._replicas.items() if self._of[key] is service
-        )
-        since, service.busy_seen = busy - service.busy_seen, busy
-        return min(1.0, since / (elapsed_s * 1e6 * ready)) if ready and elapsed_s > 0 else 0.0
-
-
-def _counts(state: ControlState) -> dict[tuple[DeploymentName, ReplicaStatus], int]:
-    found: dict[tuple[DeploymentName, ReplicaStatus], int] = {}
-    for one in state.replicas.values():
-        key = (one.deployment, one.status)
-        found[key] = found.get(key, 0) + 1
-    return found
+    def _observe(self, now: int) -> None:
+        for key, replica in self._replicas.items():
+            self._observers[self._of[key].sim.deployment.name].saw(replica, now)

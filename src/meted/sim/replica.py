@@ -1,18 +1,36 @@
 """One simulated replica: its batch, its prefix cache, and whose work its busy time was."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from meted.domain.units import ReplicaId, TenantName
 from meted.ledger.split import largest_remainder
 from meted.predict.batching import BLOCK_TOKENS as BLOCK_OF_CACHE
-from meted.predict.batching import Arrival, Batcher, Served
+from meted.predict.batching import Arrival, Batcher, Served, Steps
 from meted.predict.replica import ReplicaModel
 from meted.predict.step_time import StepWork
 from meted.sim.prefix import BLOCK_TOKENS, PrefixCache
 from meted.sim.scenario import SimRequest
 
 Held = tuple[Served, SimRequest]
+
+
+class Ended(NamedTuple):
+    """A request that was answered to its end. prefill: prompt tokens that were computed for it."""
+
+    at: int
+    prefill: int
+    output: int
+
+
+class StepsSeen(NamedTuple):
+    """Steps as an engine reports them, all told as the middle one of them. micros: of each."""
+
+    work: StepWork
+    micros: float
+    steps: int
 
 
 @dataclass(slots=True, eq=False)
@@ -38,13 +56,16 @@ class SimReplica:
     inside: dict[int, Held] = field(default_factory=dict[int, Held])
     ending: deque[Served] = field(default_factory=deque[Served])
     _prefixes: PrefixCache = field(init=False)
+    _log: list[Steps] = field(default_factory=list[Steps])
+    _told: int = 0
+    _answered: list[Ended] = field(default_factory=list[Ended])
     _split_busy: int = 0
     _ended: list[Held] = field(default_factory=list[Held])
     _billed: dict[int, float] = field(default_factory=dict[int, float])
     _token_micros: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(replica=self.model)
+        self.batcher = Batcher(replica=self.model, log=self._log)
         self._prefixes = PrefixCache(self.model.kv_tokens // BLOCK_TOKENS)
 
     def fits(self, request: SimRequest) -> bool:
@@ -78,17 +99,46 @@ class SimReplica:
         self.ending.extend(self.batcher.advance())
         return self.batcher.now
 
-    def settle(self, at: int, *, tenants: bool) -> int:
-        """Requests that have ended by `at` are no longer inside; how many tokens they made."""
-        tokens = 0
+    def settle(self, at: int, *, tenants: bool) -> None:
+        """Requests that have ended by `at` are no longer inside."""
         ending = self.ending
         while ending and ending[0].last_token <= at:
             served = ending.popleft()
-            tokens += served.arrival.output_tokens
             held = self.inside.pop(id(served))
+            self._answered.append(self._ended_one(served))
             if tenants:
                 self._ended.append(held)
-        return tokens
+
+    def take_ended(self) -> list[Ended]:
+        """Requests that have ended since the last call."""
+        ended, self._answered = self._answered, []
+        return ended
+
+    def take_steps(self, at: int) -> Iterator[StepsSeen]:
+        """The steps that have ended since the last call, up to a moment; it runs none."""
+        log, whole = self._log, 0
+        for one in log:
+            if one.began + one.micros <= at:
+                whole += 1
+            elif one.began >= at:
+                break
+            yield from self._untold(one, at)
+        del log[:whole]
+        batcher = self.batcher
+        if batcher.now < at and (more := batcher.under_way()) is not None:
+            yield from self._untold(more, at)
+
+    def _untold(self, one: Steps, at: int) -> Iterator[StepsSeen]:
+        begin, end = max(0, self._told - one.first), one.ended_by(at)
+        if begin < end:
+            self._told = one.first + end
+            yield StepsSeen(*one.middle(begin, end), end - begin)
+
+    def _ended_one(self, served: Served) -> Ended:
+        arrival = served.arrival
+        hit = int(self.model.prefix_hit * arrival.prompt_tokens)
+        prefill = arrival.prompt_tokens - max(arrival.cached_tokens, hit)
+        return Ended(served.last_token, prefill, arrival.output_tokens)
 
     def busy_until(self, at: int) -> int:
         """Time up to `at` in which it had work."""

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import NamedTuple
 
 from meted.policy.admission import admit
 from meted.policy.routing import least_loaded
@@ -14,13 +13,6 @@ from meted.sim.scenario import SimDeployment
 
 ATTEMPTS = 2
 """How often a request is sent to a replica before it is given up, as in the house."""
-
-
-class Seen(NamedTuple):
-    """What was counted since the last look. generated: tokens of requests that ended."""
-
-    arrivals: int
-    generated: int
 
 
 class Service:
@@ -34,8 +26,6 @@ class Service:
         self.now = 0
         self.refused = 0
         self.unfunded = 0
-        self.busy_seen = 0
-        self.last_arrival: int | None = None
         self.served: list[Served] = []
         self.tenants = len({request.tenant or sim.tenant for request in sim.requests}) > 1
         self._limit = sim.deployment.max_batch
@@ -45,8 +35,6 @@ class Service:
         self._loads: list[int] = []
         self._turns: list[tuple[int, int, int, SimReplica]] = []
         self._again: set[int] = set()
-        self._seen = (0, 0)
-        self._generated = 0
         self._draining: dict[str, SimReplica] = {}
 
     @property
@@ -86,11 +74,6 @@ class Service:
         if self._next < len(self.sim.requests):
             moments.append(self.sim.requests[self._next].at)
         return min(moments, default=None)
-
-    def look(self) -> Seen:
-        """Counts since the last look."""
-        before, self._seen = self._seen, (self._next, self._generated)
-        return Seen(self._next - before[0], self._generated - before[1])
 
     def advance(self, until: int) -> None:
         """Let all happen that happens before `until`."""
@@ -153,7 +136,6 @@ class Service:
     def _comes(self) -> None:
         request = self.sim.requests[self._next]
         self._next += 1
-        self.last_arrival = request.at
         if self.money is not None and self.money.hopeless(request, request.at):
             self.unfunded += 1
             return
@@ -200,7 +182,7 @@ class Service:
     def _end(self, replica: SimReplica, at: int) -> None:
         if self.money is not None:
             self._charge(replica, at, self.money)
-        self._generated += replica.settle(at, tenants=self.tenants)
+        replica.settle(at, tenants=self.tenants)
         if replica.place >= 0:
             self._loads[replica.place] = len(replica.inside)
 

@@ -29,6 +29,7 @@ class Sharing:
         """Record who had the devices since the last call, and tell the jobs what they had."""
         if not self._shared or now <= self._at:
             return
+        self._fleet.settle(self._at)
         span, self._at = now - self._at, now
         parts: dict[int, list[Part]] = {device: [] for device in self._devices}
         rest: dict[int, Rest] = dict.fromkeys(self._devices, (Use.IDLE, "", NOBODY))

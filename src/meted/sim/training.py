@@ -75,6 +75,13 @@ class Training:
     def unfinished(self) -> bool:
         return bool(self._open)
 
+    @property
+    def harvest(self) -> Harvest:
+        """The most that any job with a process harvests, as the house tells its watches."""
+        levels = {one.harvest for one in self._open.values() if one.devices}
+        order = (Harvest.SHARE, Harvest.IDLE, Harvest.GAPS)
+        return next((level for level in order if level in levels), Harvest.NONE)
+
     def came(self, job: SimJob) -> None:
         """A job is submitted."""
         one = _Progress(job=job, order=len(self._jobs))

@@ -85,6 +85,8 @@ class World:
             recorder=self.recorder,
             schedule=self.schedule,
             happen=self.happen,
+            interval=scenario.interval,
+            training=lambda: self.training.harvest,
             money=self.purse.requests,
         )
         self.sharing = Sharing(

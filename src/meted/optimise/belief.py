@@ -1,0 +1,114 @@
+"""What is believed of every candidate's cost: prior, offsets of families, and measurements."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A configuration that may be measured.
+
+    family: candidates that a predictor errs about alike, such as an engine with a variant.
+    log_cost, doubt: mean and deviation of the logarithm of dollars per million tokens, within the
+    family. infeasible: why it cannot be used, where that is known before measuring.
+    """
+
+    key: str
+    family: str
+    log_cost: float
+    doubt: float
+    infeasible: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.doubt > 0:
+            raise ValueError(f"{self.key!r} has a prior of doubt {self.doubt}, expected above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How far priors and measurements are trusted; all are deviations of a log cost.
+
+    noise: of one full measurement, a belief worth `points` repeats (inverse gamma on the variance).
+    family: of what all candidates of a family share; common: of what all candidates share.
+    """
+
+    noise: float = 0.04
+    points: float = 8.0
+    family: float = 0.3
+    common: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One measurement: log of dollars per million tokens, and its effort."""
+
+    log_cost: float
+    effort: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """A joint normal over log costs, in the order of `keys`; noise: as learnt."""
+
+    keys: tuple[str, ...]
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    noise: float
+
+    def log_cost(self, key: str) -> tuple[float, float]:
+        """Mean and deviation."""
+        at = self.keys.index(key)
+        return float(self.mean[at]), float(np.sqrt(self.covariance[at, at]))
+
+    def excess(self, key: str, over: str) -> tuple[float, float]:
+        """Mean and deviation of how much dearer one is than the other, as a log ratio."""
+        at, other = self.keys.index(key), self.keys.index(over)
+        both = self.covariance
+        variance = both[at, at] + both[other, other] - 2 * both[at, other]
+        return float(self.mean[at] - self.mean[other]), float(np.sqrt(max(variance, 0.0)))
+
+
+def believed(
+    candidates: Sequence[Candidate], samples: Mapping[str, Sequence[Sample]], trust: Trust
+) -> Belief:
+    """The posterior of a normal prior and measurements with noise of deviation / sqrt(effort)."""
+    doubts = np.array([one.doubt for one in candidates])
+    families = np.array([one.family for one in candidates])
+    alike = families[:, None] == families[None, :]
+    prior = np.diag(doubts**2) + trust.family**2 * alike + trust.common**2
+    mean = np.array([one.log_cost for one in candidates])
+    noise = _noise(samples, trust)
+    seen = [number for number, one in enumerate(candidates) if samples.get(one.key)]
+    if seen:
+        effort = np.array([_effort(samples[candidates[number].key]) for number in seen])
+        level = np.array([_level(samples[candidates[number].key]) for number in seen])
+        within = prior[np.ix_(seen, seen)] + np.diag(noise**2 / effort)
+        gain = prior[:, seen] @ np.linalg.inv(within)
+        mean = mean + gain @ (level - mean[seen])
+        prior = prior - gain @ prior[seen]
+    return Belief(
+        keys=tuple(one.key for one in candidates), mean=mean, covariance=prior, noise=noise
+    )
+
+
+def _effort(samples: Sequence[Sample]) -> float:
+    return sum(one.effort for one in samples)
+
+
+def _level(samples: Sequence[Sample]) -> float:
+    """Mean by precision, which is proportional to effort."""
+    return sum(one.effort * one.log_cost for one in samples) / _effort(samples)
+
+
+def _noise(samples: Mapping[str, Sequence[Sample]], trust: Trust) -> float:
+    """Repeats of one candidate tell the noise, whatever its cost."""
+    scatter, freedom = trust.points * trust.noise**2, trust.points
+    for mine in samples.values():
+        if len(mine) > 1:
+            level = _level(mine)
+            scatter += sum(one.effort * (one.log_cost - level) ** 2 for one in mine)
+            freedom += len(mine) - 1
+    return float(np.sqrt(scatter / freedom))

@@ -1,0 +1,208 @@
+"""Which training settings are worth their dollars: asynchronous successive halving (ASHA).
+
+Li, Jamieson, Rostamizadeh et al. 2020. Every trial trains until it has cost the first rung's
+dollars; the best of every `eta` go on to the next rung, at `eta` times as much. Rungs are dollars,
+not steps, so that a trial of small cheap steps is compared with one of large dear ones at equal
+cost. Ask and tell; several trials may run at once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from meted.domain.units import NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastLoss:
+    """Find the least loss, and spend at most this on all trials together."""
+
+    budget: NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLoss:
+    """Find the fewest dollars to this loss, and spend at most the budget on all trials together."""
+
+    loss: float
+    budget: NanoUSD
+
+
+Goal = LeastLoss | TargetLoss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """first: dollars of a trial until the first rung. eta: one of so many goes on, at so many times
+    the dollars. rungs: how many there are."""
+
+    first: NanoUSD
+    eta: int = 3
+    rungs: int = 4
+
+    def __post_init__(self) -> None:
+        if self.first < 1 or self.eta < 2 or self.rungs < 1:
+            raise ValueError(
+                f"a ladder has rungs from {self.first} nano-USD by {self.eta}, {self.rungs} of "
+                "them, expected 1 or more, 2 or more, 1 or more"
+            )
+
+    def at(self, rung: int) -> NanoUSD:
+        return NanoUSD(self.first * self.eta**rung)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialAsk:
+    """Train this trial on until it has cost `until` altogether, then say its loss."""
+
+    trial: str
+    rung: int
+    until: NanoUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTold:
+    """A trial at a rung. loss: on held-out text; not finite where it diverged. cost: of the trial
+    altogether. reached: what it had cost when it met the target loss, None if it did not.
+    failed: why it cannot go on, None if it can."""
+
+    trial: str
+    rung: int
+    loss: float
+    cost: NanoUSD
+    reached: NanoUSD | None = None
+    failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialsAnswer:
+    """best: None when no trial has a finite loss. stopped: why nothing more is asked, empty while
+    something is."""
+
+    best: str | None
+    loss: float
+    cost: NanoUSD
+    reached: NanoUSD | None
+    spent: NanoUSD
+    stopped: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """The trials, what was asked and what was told; seed: order in which trials begin."""
+
+    names: tuple[str, ...]
+    ladder: Ladder
+    goal: Goal
+    seed: int
+    told: tuple[TrialTold, ...] = ()
+    running: tuple[TrialAsk, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise ValueError(f"trials are {self.names}, expected one or more, each name once")
+
+    @property
+    def spent(self) -> NanoUSD:
+        """What all trials have cost."""
+        dearest: dict[str, int] = {}
+        for one in self.told:
+            dearest[one.trial] = max(dearest.get(one.trial, 0), one.cost)
+        return NanoUSD(sum(dearest.values()))
+
+    def ask(self) -> "tuple[Trials, TrialAsk | None]":
+        """The next training, or None: nothing more, or not until something that runs is told."""
+        wanted = None if self._ended() else self._wanted()
+        if wanted is None or self._committed() + self._step(wanted) > self.goal.budget:
+            return self, None
+        return replace(self, running=(*self.running, wanted)), wanted
+
+    def tell(self, told: TrialTold) -> "Trials":
+        """Raises ValueError for what was not asked."""
+        asked = [one for one in self.running if (one.trial, one.rung) == (told.trial, told.rung)]
+        if not asked:
+            raise ValueError(
+                f"trial {told.trial!r} was told at rung {told.rung}, which was not asked; "
+                "tell what ask returned, once"
+            )
+        rest = tuple(one for one in self.running if one is not asked[0])
+        return replace(self, told=(*self.told, told), running=rest)
+
+    def answer(self) -> TrialsAnswer:
+        good = [one for one in self.told if math.isfinite(one.loss)]
+        best = min(good, key=self._merit, default=None)
+        return TrialsAnswer(
+            best=best.trial if best else None,
+            loss=best.loss if best else math.inf,
+            cost=best.cost if best else NanoUSD(0),
+            reached=best.reached if best else None,
+            spent=self.spent,
+            stopped=self._stopped(),
+        )
+
+    def _merit(self, told: TrialTold) -> tuple[float, float, str]:
+        reached = told.reached if isinstance(self.goal, TargetLoss) else None
+        return (math.inf if reached is None else reached, told.loss, told.trial)
+
+    def _wanted(self) -> TrialAsk | None:
+        """The highest rung that has a trial to go on; else a trial that has not begun."""
+        for rung in reversed(range(self.ladder.rungs - 1)):
+            for trial in self._promotable(rung):
+                return TrialAsk(trial=trial, rung=rung + 1, until=self.ladder.at(rung + 1))
+        begun = {one.trial for one in self.told} | {one.trial for one in self.running}
+        order = np.random.default_rng(self.seed).permutation(len(self.names))
+        for name in (self.names[int(number)] for number in order):
+            if name not in begun:
+                return TrialAsk(trial=name, rung=0, until=self.ladder.at(0))
+        return None
+
+    def _promotable(self, rung: int) -> Sequence[str]:
+        """The best of every eta at a rung that are not yet further."""
+        here = sorted((one for one in self.told if one.rung == rung), key=_loss_first)
+        further = {one.trial for one in self.told if one.rung > rung}
+        further |= {one.trial for one in self.running if one.rung > rung}
+        return [
+            one.trial
+            for one in here[: len(here) // self.ladder.eta]
+            if one.trial not in further
+            and math.isfinite(one.loss)
+            and one.failed is None
+            and not self._too_dear(rung + 1)
+        ]
+
+    def _too_dear(self, rung: int) -> bool:
+        """Whether the target is known to be reached for less than the rung before this costs."""
+        reached = [one.reached for one in self.told if one.reached is not None]
+        return (
+            isinstance(self.goal, TargetLoss)
+            and bool(reached)
+            and min(reached) <= self.ladder.at(rung - 1)
+        )
+
+    def _step(self, ask: TrialAsk) -> int:
+        return ask.until - (self.ladder.at(ask.rung - 1) if ask.rung else 0)
+
+    def _committed(self) -> int:
+        return self.spent + sum(self._step(one) for one in self.running)
+
+    def _ended(self) -> bool:
+        return self.spent >= self.goal.budget
+
+    def _stopped(self) -> str:
+        if self.running:
+            return ""
+        wanted = self._wanted()
+        if wanted is None:
+            return "every trial that is worth it has been trained"
+        if self.spent + self._step(wanted) > self.goal.budget:
+            return (
+                f"{self.spent} of {self.goal.budget} nano-USD is spent, and the next part of "
+                f"trial {wanted.trial!r} costs {self._step(wanted)}"
+            )
+        return ""
+
+
+def _loss_first(told: TrialTold) -> tuple[float, str]:
+    return (told.loss if math.isfinite(told.loss) else math.inf, told.trial)

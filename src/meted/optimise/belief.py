@@ -1,10 +1,14 @@
 """What is believed of every candidate's cost: prior, offsets of families, and measurements."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Numbers: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +55,24 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belief:
-    """A joint normal over log costs, in the order of `keys`; noise: as learnt."""
+    """A joint normal over log costs; index: a candidate's place in it. noise: as learnt."""
 
-    keys: tuple[str, ...]
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    index: Mapping[str, int]
+    mean: Numbers
+    covariance: Numbers
     noise: float
 
     def log_cost(self, key: str) -> tuple[float, float]:
         """Mean and deviation."""
-        at = self.keys.index(key)
-        return float(self.mean[at]), float(np.sqrt(self.covariance[at, at]))
+        at = self.index[key]
+        return float(self.mean[at]), math.sqrt(max(float(self.covariance[at, at]), 0.0))
 
     def excess(self, key: str, over: str) -> tuple[float, float]:
         """Mean and deviation of how much dearer one is than the other, as a log ratio."""
-        at, other = self.keys.index(key), self.keys.index(over)
+        at, other = self.index[key], self.index[over]
         both = self.covariance
         variance = both[at, at] + both[other, other] - 2 * both[at, other]
-        return float(self.mean[at] - self.mean[other]), float(np.sqrt(max(variance, 0.0)))
+        return float(self.mean[at] - self.mean[other]), math.sqrt(max(float(variance), 0.0))
 
 
 def believed(
@@ -78,19 +82,22 @@ def believed(
     doubts = np.array([one.doubt for one in candidates])
     families = np.array([one.family for one in candidates])
     alike = families[:, None] == families[None, :]
-    prior = np.diag(doubts**2) + trust.family**2 * alike + trust.common**2
-    mean = np.array([one.log_cost for one in candidates])
+    prior: Numbers = np.diag(doubts**2) + trust.family**2 * alike + trust.common**2
+    mean: Numbers = np.array([one.log_cost for one in candidates])
     noise = _noise(samples, trust)
     seen = [number for number, one in enumerate(candidates) if samples.get(one.key)]
     if seen:
         effort = np.array([_effort(samples[candidates[number].key]) for number in seen])
         level = np.array([_level(samples[candidates[number].key]) for number in seen])
         within = prior[np.ix_(seen, seen)] + np.diag(noise**2 / effort)
-        gain = prior[:, seen] @ np.linalg.inv(within)
+        gain: Numbers = prior[:, seen] @ np.linalg.inv(within)
         mean = mean + gain @ (level - mean[seen])
         prior = prior - gain @ prior[seen]
     return Belief(
-        keys=tuple(one.key for one in candidates), mean=mean, covariance=prior, noise=noise
+        index={one.key: number for number, one in enumerate(candidates)},
+        mean=mean,
+        covariance=prior,
+        noise=noise,
     )
 
 
@@ -111,4 +118,4 @@ def _noise(samples: Mapping[str, Sequence[Sample]], trust: Trust) -> float:
             level = _level(mine)
             scatter += sum(one.effort * (one.log_cost - level) ** 2 for one in mine)
             freedom += len(mine) - 1
-    return float(np.sqrt(scatter / freedom))
+    return math.sqrt(scatter / freedom)

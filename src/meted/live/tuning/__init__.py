@@ -1,0 +1,1 @@
+"""Serving configurations measured: real replicas, recorded requests, the books' own cost."""

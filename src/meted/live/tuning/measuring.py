@@ -1,0 +1,133 @@
+"""One measurement of a search: so much of the recorded traffic on one configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from meted.domain.configuration import Configuration
+from meted.domain.pool import Pool
+from meted.domain.units import Micros, NanoUSD
+from meted.live.host import Host
+from meted.live.tuning.recorded import Recorded
+from meted.live.tuning.replay import MeasuringError, Replayed, replay
+from meted.optimise.search_values import Measured
+from meted.predict.request_work import request_micros
+from meted.predict.step_time import DEVICE_PRIOR
+
+LEAST_REQUESTS = 3
+SHARE = 0.95
+NANOS_PER_HOUR = 3.6e12
+
+
+@dataclass(slots=True, kw_only=True)
+class Measurer:
+    """Measures configurations on a pool's cores, each on the same requests in the same order.
+
+    A configuration's measurements go through the traffic one after the other, so that equal effort
+    means equal requests. Cost is device time times the pool's price, for each million tokens of
+    the traffic's mix: parts with longer prompts are weighed by what one reference step model says
+    of them. What measuring costs is the whole of what the cores were held for, loading too.
+    """
+
+    host: Host
+    pool: Pool
+    checkpoints: Path
+    traffic: Sequence[Recorded]
+    devices: tuple[int, ...] = ()
+    log: list[tuple[str, float, Replayed]] = field(
+        default_factory=list[tuple[str, float, Replayed]]
+    )
+    _done: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        if len(self.traffic) < LEAST_REQUESTS:
+            raise ValueError(
+                f"the traffic has {len(self.traffic)} requests, expected {LEAST_REQUESTS} or more"
+            )
+        if not self.devices:
+            self.devices = tuple(one.index for one in self.pool.devices)
+
+    async def measure(self, configuration: Configuration, effort: float) -> Measured:
+        """effort: share of the traffic, 0 to 1. A configuration that fails is refused with why."""
+        key = str(configuration)
+        begin = self._done.get(key, 0)
+        count = max(LEAST_REQUESTS, round(effort * len(self.traffic)))
+        part = self._part(begin, count)
+        self._done[key] = (begin + count) % len(self.traffic)
+        try:
+            found = await replay(
+                self.host,
+                configuration,
+                part,
+                checkpoints=self.checkpoints,
+                devices=self.devices,
+            )
+        except MeasuringError as error:
+            return Measured(key=key, effort=effort, cost=None, refused=str(error))
+        self.log.append((key, effort, found))
+        rejected = [one.rejected for one in found.requests if one.rejected]
+        spent = NanoUSD(round(self.nano_usd(self._held(found))))
+        if rejected:
+            told = f"{len(rejected)} of {len(part)} requests were rejected: {rejected[0]}"
+            return Measured(key=key, effort=effort, cost=None, spent=spent, refused=told)
+        later = [one.tpot_s for one in found.requests if one.tpot_s is not None]
+        return Measured(
+            key=key,
+            effort=min(1.0, count / len(self.traffic)),
+            cost=self.usd_per_million(found, part),
+            ttft_p95_s=_quantile([one.ttft_s for one in found.requests]),
+            tpot_p95_s=_quantile(later) if later else None,
+            spent=spent,
+        )
+
+    def usd_per_million(self, found: Replayed, part: Sequence[Recorded]) -> float:
+        """Dollars per million tokens, carried from the part's mix to the whole traffic's."""
+        whole = reference_micros(self.traffic) / tokens(self.traffic)
+        return self.nano_usd(found.nanos / reference_micros(part) * whole) / 1e9 * 1e6
+
+    def nano_usd(self, device_nanos: float) -> float:
+        price = self.pool.price.nano_usd_per_device_hour
+        return device_nanos / NANOS_PER_HOUR * price
+
+    def _held(self, found: Replayed) -> float:
+        """Device-nanoseconds for which the cores were this measurement's."""
+        return (found.load_s + found.seconds) * 1e9 * len(self.devices)
+
+    def _part(self, begin: int, count: int) -> list[Recorded]:
+        """Requests from one on, around the end, the first of them at moment 0."""
+        size = len(self.traffic)
+        turn = self.traffic[-1].at + self.traffic[-1].at // max(1, size - 1)
+        chosen = [
+            replace(
+                self.traffic[place % size],
+                at=Micros(self.traffic[place % size].at + place // size * turn),
+            )
+            for place in range(begin, begin + count)
+        ]
+        first = chosen[0].at
+        return [replace(one, at=Micros(one.at - first)) for one in chosen]
+
+
+def tokens(requests: Sequence[Recorded]) -> int:
+    """Prompt and generated tokens together."""
+    return sum(one.prompt_tokens + one.output_tokens for one in requests)
+
+
+def reference_micros(requests: Sequence[Recorded]) -> float:
+    """Device time of requests by one step model that is the same for all configurations: each
+    token's part only. It tells how much dearer one mix of requests is than another."""
+    return sum(
+        request_micros(
+            DEVICE_PRIOR,
+            prompt_tokens=one.prompt_tokens,
+            output_tokens=one.output_tokens,
+            cached_tokens=one.cached_tokens,
+        )
+        for one in requests
+    )
+
+
+def _quantile(values: Sequence[float]) -> float:
+    return float(np.quantile(np.array(values), SHARE, method="inverted_cdf"))

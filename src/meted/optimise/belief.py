@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Numbers: TypeAlias = NDArray[np.float64]
 
+SCALES = (1.0, 1.5, 2.25, 3.4)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -40,7 +42,7 @@ class Trust:
     """
 
     noise: float = 0.04
-    points: float = 8.0
+    points: float = 4.0
     family: float = 0.3
     common: float = 0.5
 
@@ -78,20 +80,22 @@ class Belief:
 def believed(
     candidates: Sequence[Candidate], samples: Mapping[str, Sequence[Sample]], trust: Trust
 ) -> Belief:
-    """The posterior of a normal prior and measurements with noise of deviation / sqrt(effort)."""
-    doubts = np.array([one.doubt for one in candidates])
-    families = np.array([one.family for one in candidates])
-    alike = families[:, None] == families[None, :]
-    prior: Numbers = np.diag(doubts**2) + trust.family**2 * alike + trust.common**2
+    """The posterior of a normal prior and measurements with noise of deviation / sqrt(effort).
+
+    Priors may claim too much: their doubts are taken times the one of `SCALES` under which what was
+    measured is likeliest.
+    """
     mean: Numbers = np.array([one.log_cost for one in candidates])
     noise = _noise(samples, trust)
     seen = [number for number, one in enumerate(candidates) if samples.get(one.key)]
+    mine = [samples[candidates[number].key] for number in seen]
+    surprise: Numbers = np.array([_level(one) for one in mine]) - mean[seen]
+    doubt = np.diag([noise**2 / _effort(one) for one in mine])
+    priors = [_prior(candidates, trust, scale) for scale in SCALES]
+    prior = min(priors, key=lambda one: _unlikely(one[np.ix_(seen, seen)] + doubt, surprise))
     if seen:
-        effort = np.array([_effort(samples[candidates[number].key]) for number in seen])
-        level = np.array([_level(samples[candidates[number].key]) for number in seen])
-        within = prior[np.ix_(seen, seen)] + np.diag(noise**2 / effort)
-        gain: Numbers = prior[:, seen] @ np.linalg.inv(within)
-        mean = mean + gain @ (level - mean[seen])
+        gain: Numbers = prior[:, seen] @ np.linalg.inv(prior[np.ix_(seen, seen)] + doubt)
+        mean = mean + gain @ surprise
         prior = prior - gain @ prior[seen]
     return Belief(
         index={one.key: number for number, one in enumerate(candidates)},
@@ -99,6 +103,20 @@ def believed(
         covariance=prior,
         noise=noise,
     )
+
+
+def _prior(candidates: Sequence[Candidate], trust: Trust, scale: float) -> Numbers:
+    doubts = np.array([scale * one.doubt for one in candidates])
+    families = np.array([one.family for one in candidates])
+    alike = families[:, None] == families[None, :]
+    return np.diag(doubts**2) + (scale * trust.family) ** 2 * alike + trust.common**2
+
+
+def _unlikely(covariance: Numbers, surprise: Numbers) -> float:
+    """Minus twice the log of the normal density, less a constant."""
+    if not len(surprise):
+        return 0.0
+    return float(np.linalg.slogdet(covariance)[1] + surprise @ np.linalg.inv(covariance) @ surprise)
 
 
 def _effort(samples: Sequence[Sample]) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meted.optimise.scores import AccuracyDrop, Score
 
-LEAST_DOCUMENTS = 10
+LEAST_DOCUMENTS = 20
 """Below this, Student's interval over documents of unequal length promises more than it holds."""
 
 

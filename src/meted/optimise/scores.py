@@ -1,7 +1,7 @@
 """What held-out text says of a checkpoint: scores by document, alone and against its parent.
 
 Tokens of one document resemble each other, so documents are what is counted: a statistic per token
-is a ratio of sums over documents, and its deviation comes from documents (Cochran 1977, ch. 6).
+is a ratio of sums over documents, and its deviation comes from documents (Cochran 1977, ch. 6.17).
 """
 
 import math
@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meted.optimise.quantiles import normal_quantile, student_quantile, two_sided, wilson
+from meted.optimise.quantiles import (
+    jackknife_deviation,
+    normal_quantile,
+    student_quantile,
+    two_sided,
+    wilson,
+)
 from meted.predict.estimate import Estimate
 
 
@@ -152,8 +158,8 @@ def _per_token(nats: NDArray[np.float64], tokens: NDArray[np.float64], level: fl
         raise ValueError(f"{count} document was scored, expected 2 or more for an interval")
     total = float(tokens.sum())
     mean = float(nats.sum()) / total
-    misfit = nats - mean * tokens
-    deviation = math.sqrt(count / (count - 1) * float(np.sum(misfit**2))) / total
+    # A jackknife, as one long document weighs more than the linear formula sees.
+    deviation = jackknife_deviation((nats.sum() - nats) / (total - tokens))
     return Score(
         mean=mean,
         half=student_quantile(two_sided(level), count - 1) * deviation,

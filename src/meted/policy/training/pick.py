@@ -5,7 +5,7 @@ from scipy.sparse import csr_array, hstack
 
 from meted.domain.allocation import Snapshot
 from meted.policy.training.groups import Groups
-from meted.policy.training.program import Program, rows_of
+from meted.policy.training.program import LARGE, Program, rows_of
 from meted.policy.training.ways import Floats, Ints, Ways
 
 STAY = 1e-3
@@ -30,7 +30,8 @@ def staying(snapshot: Snapshot, ways: Ways) -> Floats:
 def pick(ways: Ways, value: Floats, *, seconds: float) -> list[int]:
     """Ways with the largest sum of values, at most one a job; only those of positive value.
 
-    Without an answer in time: the most valuable device first.
+    A large program is relaxed and rounded: where jobs are many, hardly one is split, at most one
+    for each kind. Without an answer in time: the most valuable device first.
     """
     some = np.flatnonzero(value > 0)
     best = _best(ways, value, some)
@@ -47,33 +48,35 @@ def pick(ways: Ways, value: Floats, *, seconds: float) -> list[int]:
     program.at_most(
         rows_of(ways.kind[some], ways.width[some], height=kinds, width=len(some)), ways.capacity
     )
+    dense = -(value / ways.width)[some]
+    if len(some) > LARGE:
+        relaxed = program.vertex(seconds)
+        split = np.zeros(len(some)) if relaxed is None else relaxed
+        return _fill(ways, some[np.lexsort((dense, -split))])
     found = program.whole(np.ones(len(some)), seconds)
     if found is not None:
         return [int(way) for way in some[found > 0.5]]
-    return _densest(ways, value, some)
+    return _fill(ways, some[np.argsort(dense, kind="stable")])
 
 
 def _best(ways: Ways, value: Floats, some: Ints) -> list[int]:
     """The most valuable way of each job, the first of equal ones, whether they fit or not."""
-    found: dict[int, int] = {}
-    chosen: list[int] = some.tolist()
-    for way in chosen:
-        job = int(ways.job[way])
-        if job not in found or value[way] > value[found[job]]:
-            found[job] = way
-    return sorted(found.values())
+    first = some[np.lexsort((some, -value[some], ways.job[some]))]
+    _, begins = np.unique(ways.job[first], return_index=True)
+    return sorted(first[begins].tolist())
 
 
-def _densest(ways: Ways, value: Floats, some: Ints) -> list[int]:
-    left = ways.capacity.copy()
+def _fill(ways: Ways, order: Ints) -> list[int]:
+    """Ways in this order while they fit, one a job."""
+    left: list[float] = ways.capacity.tolist()
     done: set[int] = set()
     chosen: list[int] = []
-    for way in some[np.argsort(-(value / ways.width)[some], kind="stable")]:
-        job, kind = int(ways.job[way]), int(ways.kind[way])
-        if job not in done and ways.width[way] <= left[kind]:
-            left[kind] -= ways.width[way]
+    rows = (order, ways.job[order], ways.kind[order], ways.width[order])
+    for way, job, kind, width in zip(*(row.tolist() for row in rows), strict=True):
+        if job not in done and width <= left[kind]:
+            left[kind] -= width
             done.add(job)
-            chosen.append(int(way))
+            chosen.append(way)
     return sorted(chosen)
 
 

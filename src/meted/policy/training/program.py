@@ -14,6 +14,9 @@ _clarabel = cast(Any, clarabel)
 _linprog, _milp = cast(Any, linprog), cast(Any, milp)
 GAP = 1e-4
 """Relative gap at which a mixed program is good enough."""
+LARGE = 4096
+"""Variables above which a program takes another way to its answer: a vertex, or whole numbers,
+come too late."""
 
 
 @dataclass(slots=True)

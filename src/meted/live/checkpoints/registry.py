@@ -1,19 +1,17 @@
 """All checkpoints of a house, one folder each: a folder is whole, or it does not exist."""
 
-import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from meted.domain.deployment import Task
+from meted.domain.variant import LineageStep, Transformation
 from meted.live.checkpoints.builtin import BUILTINS, SOURCE_PREFIX, locate
 from meted.live.checkpoints.checkpoint import (
     DESCRIPTION,
@@ -21,13 +19,17 @@ from meted.live.checkpoints.checkpoint import (
     TRAINABLE,
     Checkpoint,
     CheckpointError,
-    Description,
+    describe,
     read_checkpoint,
+    weight_bytes,
     write_description,
 )
 from meted.live.checkpoints.facts import Progress, SourceFacts, silent
+from meted.live.checkpoints.making import install, workplace
 from meted.live.checkpoints.memory import check_memory
+from meted.live.checkpoints.quality import Quality
 
+VARIANT_PREFIX = "variant:"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -90,43 +92,63 @@ class CheckpointRegistry:
         base: Checkpoint,
         hf_folder: Path,
         held_out: dict[str, float],
+        done: Transformation | None = None,
         progress: Progress | None = None,
     ) -> Checkpoint:
-        """Convert a trained Hugging Face folder; the tokenizer is the base's own.
+        """Convert a trained Hugging Face folder; the tokenizer is the base's own. done: what the
+        training was, for the lineage.
 
         The folder's files stay reachable, by hard links where possible, for further training.
         """
-        from meted.live.checkpoints.hugging_face_source import export, inspect_hugging_face
-        from meted.live.checkpoints.openvino_source import (
-            COPIED,
-            TOKENIZER_FILES,
-            link_or_copy,
-        )
-        from meted.live.checkpoints.verify import verify_generation
+        from meted.live.checkpoints.reshaped import convert_reshaped
 
-        say = progress or silent
-        self._check_free(name)
-        facts = inspect_hugging_face(hf_folder)
+        self.check_free(name)
         with self._making(name) as out:
-            say("exporting to OpenVINO")
-            export(hf_folder, out, Task.GENERATE)
-            for file in (*TOKENIZER_FILES, *COPIED):
-                if (base.folder / file).exists() and file != "config.json":
-                    (out / file).unlink(missing_ok=True)
-                    link_or_copy(base.folder / file, out / file)
-            shutil.copytree(hf_folder, out / TRAINABLE, copy_function=link_or_copy)
-            say("trying it out")
-            verify_generation(out, source=hf_folder)
-            context = min(facts.context_tokens, base.context_tokens)
-            self._describe(out, facts, f"trained:{base.name}", context, base.name, held_out)
+            facts = convert_reshaped(hf_folder, out, base, progress or silent)
+            write_description(
+                out,
+                describe(
+                    replace(
+                        _described(out, facts, f"trained:{base.name}"),
+                        base=base.name,
+                        held_out=held_out,
+                        lineage=_extended(base, done),
+                    )
+                ),
+            )
         return self.get(name)
+
+    def register_variant(
+        self,
+        *,
+        name: str,
+        parent: Checkpoint,
+        made: Path,
+        facts: SourceFacts,
+        done: Transformation,
+        quality: Quality,
+    ) -> Checkpoint:
+        """Take in the folder `made` (a workplace's) that holds a measured variant of `parent`."""
+        self.check_free(name)
+        variant = replace(
+            _described(made, facts, f"{VARIANT_PREFIX}{parent.name}"),
+            base=parent.name,
+            lineage=_extended(parent, done),
+            quality=quality,
+        )
+        write_description(made, describe(variant))
+        install(made, self._folder / name)
+        return self.get(name)
+
+    def workplace(self) -> AbstractContextManager[Path]:
+        """An empty folder in which a variant is made; what is not taken in is deleted."""
+        return workplace(self._folder)
 
     def remove(self, name: str) -> None:
         """Delete a checkpoint. What was trained from it keeps its own files."""
         self.get(name)
-        doomed = Path(tempfile.mkdtemp(prefix=_prefix(), dir=self._folder))
-        (self._folder / name).rename(doomed / name)
-        shutil.rmtree(doomed)
+        with workplace(self._folder) as doomed:
+            (self._folder / name).rename(doomed / name)
 
     def trainable_folder(self, name: str) -> Path:
         """A Hugging Face folder (float32 safetensors and config.json) of the checkpoint's weights,
@@ -139,6 +161,11 @@ class CheckpointRegistry:
         if made.exists():
             return made
         source = checkpoint.source
+        if source.startswith(VARIANT_PREFIX):
+            raise CheckpointError(
+                f"{name!r} is a variant of {checkpoint.base!r} whose weights are rounded; train or "
+                f"transform {checkpoint.base!r} instead"
+            )
         if source.startswith(SOURCE_PREFIX):
             path = locate(source.removeprefix(SOURCE_PREFIX))
         else:
@@ -172,7 +199,7 @@ class CheckpointRegistry:
         progress: Progress,
         sampling: dict[str, float] | None = None,
     ) -> Checkpoint:
-        self._check_free(name)
+        self.check_free(name)
         if not path.exists():
             raise CheckpointError(f"{path} does not exist; give a file or folder that does")
         progress("checking")
@@ -181,10 +208,11 @@ class CheckpointRegistry:
             convert(out)
             if sampling:
                 recommend(out, sampling)
-            self._describe(out, facts, source, facts.context_tokens, None, {})
+            write_description(out, describe(_described(out, facts, source)))
         return self.get(name)
 
-    def _check_free(self, name: str) -> None:
+    def check_free(self, name: str) -> None:
+        """Raises CheckpointError if a new checkpoint cannot have this name."""
         if NAME.fullmatch(name) is None:
             raise CheckpointError(
                 f"the name {name!r} is not usable; use letters, digits, '.', '_' and '-', at most "
@@ -195,55 +223,12 @@ class CheckpointRegistry:
                 f"a checkpoint named {name!r} exists already; remove it or choose another name"
             )
 
-    def _describe(
-        self,
-        out: Path,
-        facts: SourceFacts,
-        source: str,
-        context_tokens: int,
-        base: str | None,
-        held_out: dict[str, float],
-    ) -> None:
-        write_description(
-            out,
-            Description(
-                task=facts.task,
-                architecture=facts.architecture,
-                context_tokens=context_tokens,
-                parameters=facts.parameters,
-                weight_bytes=(out / MODEL).with_suffix(".bin").stat().st_size,
-                source=source,
-                base=base,
-                created=int(time.time()),
-                held_out=held_out,
-            ),
-        )
-
     @contextmanager
     def _making(self, *parts: str) -> Generator[Path]:
         """A folder that appears whole under its name when the block ends, or never."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        target = self._folder.joinpath(*parts)
-        work = Path(tempfile.mkdtemp(prefix=_prefix(), dir=self._folder))
-        try:
-            out = work / "out"
-            out.mkdir()
+        with workplace(self._folder) as out:
             yield out
-            _make_durable(out)
-            # Another process may have made the same in the meantime: then ours is not needed.
-            if not target.exists():
-                out.rename(target)
-                _make_durable(target.parent, recursive=False)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-    def _sweep(self) -> None:
-        """Delete what killed processes left half-made."""
-        for path in self._folder.glob(".making-*"):
-            with suppress(ValueError, IndexError):
-                if not psutil.pid_exists(int(path.name.split("-")[1])):
-                    shutil.rmtree(path, ignore_errors=True)
+            install(out, self._folder.joinpath(*parts))
 
 
 def recommend(folder: Path, sampling: dict[str, float]) -> None:
@@ -252,6 +237,25 @@ def recommend(folder: Path, sampling: dict[str, float]) -> None:
     found = path.read_bytes() if path.exists() else b"{}"
     known = msgspec.json.decode(found, type=dict[str, Any])
     path.write_bytes(msgspec.json.encode({**known, **sampling}))
+
+
+def _described(out: Path, facts: SourceFacts, source: str) -> Checkpoint:
+    return Checkpoint(
+        name=out.name,
+        task=facts.task,
+        folder=out,
+        architecture=facts.architecture,
+        context_tokens=facts.context_tokens,
+        parameters=facts.parameters,
+        weight_bytes=weight_bytes(out),
+        source=source,
+        created=int(time.time()),
+    )
+
+
+def _extended(parent: Checkpoint, done: Transformation | None) -> tuple[LineageStep, ...]:
+    step = () if done is None else (LineageStep(parent=parent.name, transformation=done),)
+    return (*parent.lineage, *step)
 
 
 def _examine(path: Path, progress: Progress) -> tuple[SourceFacts, Callable[[Path], None]]:
@@ -281,18 +285,3 @@ def _examine(path: Path, progress: Progress) -> tuple[SourceFacts, Callable[[Pat
     check_memory(path, weight_bytes=needed)
     task = facts.task
     return facts, lambda out: hugging_face.convert_hugging_face(path, out, task, progress)
-
-
-def _prefix() -> str:
-    return f".making-{os.getpid()}-"
-
-
-def _make_durable(folder: Path, *, recursive: bool = True) -> None:
-    """Flush to disk before a rename makes it visible."""
-    paths = [folder, *(folder.rglob("*") if recursive else ())]
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

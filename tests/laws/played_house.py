@@ -10,10 +10,9 @@ from typing import Any
 
 from two_worlds import (
     CHAT,
-    COST,
     HORIZON,
     LOAD,
-    MODEL,
+    MAX_BATCH,
     POOL,
     RESTART,
     SECOND,
@@ -51,6 +50,7 @@ from meted.live.wire import (
     Stop,
 )
 from meted.predict.batching import Arrival, Batcher, Served
+from meted.predict.replica import ReplicaModel
 from meted.sim.observing import DEVIATION
 from meted.sim.scenario import SimRequest
 
@@ -69,7 +69,8 @@ class PlayedClock(Clock):
 class Stage:
     """What is to happen when, and the host whose workers are played."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: ReplicaModel) -> None:
+        self.model = model
         self.clock = PlayedClock()
         self.ends: list[int] = []
         self._queue: list[tuple[int, int, Callable[[], object]]] = []
@@ -133,11 +134,11 @@ class PlayedReplica(Played):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.batcher = Batcher(replica=MODEL)
+        self.batcher = Batcher(replica=self.stage.model)
         self.inside: dict[int, tuple[str, Served]] = {}
         self.done: dict[int, tuple[int, int]] = {}
         self.stepping = False
-        self.later(LOAD, lambda: self.tell(Ready("generate", 8_192, MODEL.max_batch, self.cpu)))
+        self.later(LOAD, lambda: self.tell(Ready("generate", 8_192, MAX_BATCH, self.cpu)))
 
     def send(self, frame: Frame) -> None:
         super().send(frame)
@@ -234,7 +235,7 @@ class RecordedHouse(House):
 
 
 async def lived(case: Case, trace: Trace, folder: Path) -> Log:
-    stage = Stage()
+    stage = Stage(case.model)
     books = folder / "books.sqlite"
     with closing(open_store(books, house="here")) as store:
         house = RecordedHouse(
@@ -257,7 +258,7 @@ async def lived(case: Case, trace: Trace, folder: Path) -> Log:
         house.metering_loop = house.spawn(house.metering.run())
         house.happen(Deployed(now=Micros(0), deployment=case.deployment))
         watch = house.serving.deployments[CHAT].watch
-        watch.believe(COST, deviation=DEVIATION, threads=len(POOL.devices))
+        watch.believe(case.cost, deviation=DEVIATION, threads=len(POOL.devices))
         for number, request in enumerate(trace.requests):
             stage.schedule(request.at, lambda n=number, r=request: submit(house, n, r))
         for name, arrived, steps in trace.jobs:

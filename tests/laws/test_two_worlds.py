@@ -6,6 +6,10 @@ on a worker: kind, name, devices, way of harvesting and moment, to the microseco
 request ended; and all that a policy saw of the deployment at each decision. What is counted is
 equal; what is fitted is nearly so, because the house fits to each step and the simulator to a few
 of them. Both begin with the same step time. Reasons are not compared: they hold fitted numbers.
+
+A simulated step that completes a prompt makes its first token for nothing, and the house's report
+counts it as decoded. Where decoding costs nothing the fits agree; elsewhere the house's cannot be
+exact, and what is fitted differs more.
 """
 
 from pathlib import Path
@@ -20,9 +24,7 @@ from meted.policy.allocation.demand import DemandPolicy
 from meted.policy.allocation.performance import PerformancePolicy
 
 COUNTED = ("replicas", "queued", "running", "starting", "draining", "least", "most", "quiet")
-FITTED = ("arrivals_per_second", "utilisation", "tokens_per_second")
-NEAR = 5e-4
-"""Relative difference of what is fitted; it is 1.2e-4 at most in these traces."""
+RATES = ("arrivals_per_second", "tokens_per_second")
 
 CASES = {
     "demand": Case(policy=DemandPolicy(), harvests=frozenset({"none", "gaps", "idle"})),
@@ -37,19 +39,28 @@ CASES = {
     "performance": Case(
         policy=PerformancePolicy(), harvests=frozenset({"gaps", "idle"}), ttft_ms=100
     ),
+    "demand, a first token that costs nothing": Case(
+        policy=DemandPolicy(),
+        harvests=frozenset({"none", "gaps", "idle"}),
+        decode=500,
+        near=0.15,
+    ),
 }
 
 
-def assert_seen_alike(lived: DeploymentDemand, simulated: DeploymentDemand, at: int) -> None:
+def assert_seen_alike(
+    lived: DeploymentDemand, simulated: DeploymentDemand, at: int, *, near: float
+) -> None:
     """What the policy saw in both worlds at decision number `at`."""
 
     def about(value: float) -> Any:
-        return pytest.approx(value, rel=NEAR, abs=1e-9)
+        return pytest.approx(value, rel=near, abs=1e-9)
 
     for name in COUNTED:
         assert getattr(lived, name) == getattr(simulated, name), f"{name} at {at} s"
-    for name in FITTED:
-        assert getattr(lived, name) == about(getattr(simulated, name)), f"{name} at {at} s"
+    for name in RATES:
+        assert getattr(lived, name) == pytest.approx(getattr(simulated, name)), f"{name} at {at} s"
+    assert lived.utilisation == about(simulated.utilisation), f"utilisation at {at} s"
     for mine, other in zip(lived.predicted, simulated.predicted, strict=True):
         assert (mine.harvest, mine.samples) == (other.harvest, other.samples), f"at {at} s"
         assert mine.ttft_p95 == about(other.ttft_p95), f"TTFT beside {mine.harvest} at {at} s"
@@ -77,4 +88,4 @@ async def test_the_house_and_the_simulator_decide_the_same_at_the_same_moments(
     assert found.ends == expected.ends
     assert len(found.seen) == len(expected.seen)
     for at, (mine, other) in enumerate(zip(found.seen, expected.seen, strict=True)):
-        assert_seen_alike(mine, other, at)
+        assert_seen_alike(mine, other, at, near=case.near)

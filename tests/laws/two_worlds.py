@@ -36,9 +36,7 @@ RESTART = 2 * SECOND + 300_001
 STEPS_PER_SECOND = 10.0
 HORIZON = 640 * SECOND
 POOL = make_pool(devices=2)
-COST = StepCost(fixed=10_000, prefill=100, decode=0, context=1)
-"""Whole microseconds for each unit: no world rounds."""
-MODEL = ReplicaModel(step=COST, kv_tokens=1_000_000, chunk_tokens=256, max_batch=4)
+MAX_BATCH = 4
 
 
 def deployment(*, least: int, ttft_ms: int) -> Deployment:
@@ -48,7 +46,7 @@ def deployment(*, least: int, ttft_ms: int) -> Deployment:
         task=Task.GENERATE,
         replicas=1,
         slo=make_slo(ttft_ms=ttft_ms, tpot_ms=200),
-        max_batch=MODEL.max_batch,
+        max_batch=MAX_BATCH,
         max_queue=1_000,
         least=least,
         most=2,
@@ -57,7 +55,11 @@ def deployment(*, least: int, ttft_ms: int) -> Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A policy for a deployment, and the ways of harvesting that the trace makes it use."""
+    """A policy for a deployment, and the ways of harvesting that the trace makes it use.
+
+    decode: micros of a step for each request that decodes in it. near: relative difference that
+    what is fitted may have between the worlds.
+    """
 
     policy: DemandPolicy | PerformancePolicy
     harvests: frozenset[str]
@@ -65,6 +67,20 @@ class Case:
     ttft_ms: int = 2_000
     drains_at_work: bool = False
     """Whether a replica that is to leave still has requests at the next decision."""
+
+    decode: int = 0
+    near: float = 5e-4
+
+    @property
+    def cost(self) -> StepCost:
+        """Whole microseconds for each unit: no world rounds."""
+        return StepCost(fixed=10_000, prefill=100, decode=self.decode, context=1)
+
+    @property
+    def model(self) -> ReplicaModel:
+        return ReplicaModel(
+            step=self.cost, kv_tokens=1_000_000, chunk_tokens=256, max_batch=MAX_BATCH
+        )
 
     @property
     def deployment(self) -> Deployment:
@@ -164,7 +180,7 @@ def simulated(case: Case, trace: Trace) -> Log:
                 SimDeployment(
                     deployment=case.deployment,
                     options=(option,),
-                    replicas={("cpu-core", 2): MODEL},
+                    replicas={("cpu-core", 2): case.model},
                     requests=trace.requests,
                 )
             ],

@@ -181,7 +181,13 @@ class DemandWatch:
         device_nanos: DeviceNanos | None = None,
     ) -> None:
         """One engine step was measured, beside whatever training did meanwhile."""
-        self.computed(work_of(shares), duration_us, device_nanos)
+        work = work_of(shares)
+        self.computed(work, duration_us, device_nanos)
+        self.generated(work.decode_tokens)
+
+    def generated(self, tokens: int) -> None:
+        """So many tokens were generated."""
+        self._tokens += tokens
 
     def computed(
         self,
@@ -203,7 +209,6 @@ class DemandWatch:
             if drift is not None:
                 self._drifted(drift)
         self._watch_slowdown(work, duration_us, steps)
-        self._tokens += work.decode_tokens * steps
 
     def _sort_out(
         self, work: StepWork, duration_us: float, device_nanos: DeviceNanos | None

@@ -74,12 +74,12 @@ class Steps(NamedTuple):
 
     def middle(self, begin: int, end: int) -> tuple[StepWork, float]:
         """What the middle one of steps `begin` to `end` computed, counted from the first of these,
-        and its micros. A first token counts as decoded, as an engine reports it."""
+        and its micros."""
         at = begin + (end - begin - 1) // 2
         first, growth = self._pace()
         work = StepWork(
             prefill_tokens=self.prefill,
-            decode_tokens=self.decode + self.prompts,
+            decode_tokens=self.decode,
             context_tokens=self.context + at * self.decode,
             attended=self.attended,
         )

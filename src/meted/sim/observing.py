@@ -41,8 +41,9 @@ class Observer:
 
     def saw(self, replica: SimReplica, at: int) -> None:
         """What a replica did up to a moment, beside the harvesting that was told last."""
-        for work, micros, steps in replica.take_steps(at):
+        for work, micros, steps, tokens in replica.take_steps(at):
             self.watch.computed(work, micros, steps=steps)
+            self.watch.generated(tokens)
         self._ended += replica.take_ended()
 
     def demand(

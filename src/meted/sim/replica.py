@@ -26,11 +26,14 @@ class Ended(NamedTuple):
 
 
 class StepsSeen(NamedTuple):
-    """Steps as an engine reports them, all told as the middle one of them. micros: of each."""
+    """Steps as an engine reports them, all told as the middle one of them. micros: of each.
+    tokens: generated in all of them; a prompt's first costs nothing beside its prompt.
+    """
 
     work: StepWork
     micros: float
     steps: int
+    tokens: int
 
 
 @dataclass(slots=True, eq=False)
@@ -132,7 +135,8 @@ class SimReplica:
         begin, end = max(0, self._told - one.first), one.ended_by(at)
         if begin < end:
             self._told = one.first + end
-            yield StepsSeen(*one.middle(begin, end), end - begin)
+            tokens = (one.decode + one.prompts) * (end - begin)
+            yield StepsSeen(*one.middle(begin, end), end - begin, tokens)
 
     def _ended_one(self, served: Served) -> Ended:
         arrival = served.arrival

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from serving_scenarios import SECOND, Counts, make_serving, replica, request
 
 from meted.domain.pool import Device, Pool, Price
 from meted.domain.units import Micros, NanoUSD
@@ -15,6 +16,7 @@ from meted.sim.faults import (
     together,
 )
 from meted.sim.scenario import Outage
+from meted.sim.world import simulate
 
 HOUR = Micros(MICROS_PER_HOUR)
 YEAR = Micros(365 * 24 * HOUR)
@@ -114,3 +116,19 @@ def test_time_that_is_not_positive_is_an_error(name: str) -> None:
     times = {"mtbf": HOUR, "mttr": HOUR, name: Micros(0)}
     with pytest.raises(ValueError, match=name):
         node_failures(POOL, until=YEAR, seed=0, **times)
+
+
+def test_what_vanishes_together_takes_nothing_over_from_each_other() -> None:
+    """Three of four replicas die at one moment; their requests have a second attempt left for it,
+    which only the fourth can give."""
+    outage = Outage(
+        at=Micros(4 * SECOND), devices=frozenset({0, 1, 2}), back=None, reason="taken back"
+    )
+    requests = [request(3 + number / 10, output=2000) for number in range(8)]
+    policy = Counts(by_second=(4,))
+    result = simulate(
+        make_serving(requests, policy=policy, model=replica(max_batch=8), outages=[outage])
+    )
+    (found,) = result.deployments
+    assert (len(found.served), found.refused, found.unfinished) == (8, 0, 0)
+    assert {one.replica for one in found.served} == {3}

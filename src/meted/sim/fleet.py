@@ -137,9 +137,12 @@ class Fleet:
 
     def lost(self, devices: frozenset[int], now: int, reason: str) -> None:
         """Devices are gone, and the replicas on them with what they had in work."""
-        for replica in list(self._replicas.values()):
-            if not devices.isdisjoint(replica.devices):
-                self.stop(replica.id, now, reason)
+        gone = [one for one in self._replicas.values() if not devices.isdisjoint(one.devices)]
+        for replica in gone:
+            # None of them may take over what another one had: it would die with it once more.
+            self._of[replica.id].shut(replica)
+        for replica in gone:
+            self.stop(replica.id, now, reason)
 
     def record(self, now: int) -> None:
         """Enter the time since the last call: busy, by tenants, and ready."""

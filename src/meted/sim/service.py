@@ -117,6 +117,10 @@ class Service:
         self._end(replica, at)
         self._draining.pop(replica.id, None)
 
+    def shut(self, replica: SimReplica) -> None:
+        """A replica gets no new request."""
+        self._forget(replica)
+
     def lose(self, replica: SimReplica, now: int) -> None:
         """A replica dies: its requests are sent to others once more, before all that wait."""
         self._end(replica, now)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from meted.domain.allocation import ReplicaOption, Snapshot
-from meted.domain.units import Micros
+from meted.domain.pool import Price
+from meted.domain.units import Micros, NanoUSD
 from meted.policy.serving.spot import SpotScaling
 from meted.testing.builders import make_demand
 from meted.testing.check_exclusive import make_exclusive_pool
@@ -47,3 +48,41 @@ def test_spot_that_is_dearer_with_its_spares_is_not_used() -> None:
     # One fast one costs $0.74 an hour; of slow ones at $0.135 five spares are six.
     got = kinds(snapshot(1.0), SpotScaling(busy=1.0, spare=5))
     assert got == ["fast"]
+
+
+def test_who_is_replaced_stays_until_the_others_are_ready() -> None:
+    policy = SpotScaling(busy=1.0)
+    cheap = snapshot(3.0)
+    first = policy.decide(cheap)
+    slow = first.replicas[0].places
+    dear = Price(nano_usd_per_device_hour=NanoUSD(9_000_000_000))
+    pool = replace(cheap.pool, prices={**cheap.pool.prices, "slow": dear})
+    moved = replace(cheap, pool=pool, now=Micros(60_000_000), previous=first)
+    second = policy.decide(moved)
+    places = second.replicas[0].places
+    assert set(slow) < set(places) and len(places) == len(slow) + 3
+    assert "4 of other kinds stay until the new ones are ready" in second.replicas[0].reason
+
+    def later(starting: int) -> set[tuple[int, ...]]:
+        (demand,) = moved.deployments
+        after = replace(
+            moved,
+            now=Micros(120_000_000),
+            previous=second,
+            deployments=(replace(demand, starting=starting),),
+        )
+        return set(policy.decide(after).replicas[0].places)
+
+    assert later(1) == set(places)
+    assert later(0) == set(places) - set(slow)
+
+
+def test_rate_of_the_window_holds_the_mix() -> None:
+    policy = SpotScaling(busy=1.0, window_s=120.0)
+    plan = policy.decide(snapshot(4.0))
+    counts: list[int] = []
+    for minute in (1, 2, 3):
+        calm = replace(snapshot(1.0), now=Micros(minute * 60_000_000), previous=plan)
+        plan = policy.decide(calm)
+        counts.append(len(plan.replicas[0].places))
+    assert counts == [5, 5, 2]

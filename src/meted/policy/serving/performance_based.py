@@ -60,7 +60,9 @@ class PerformanceScaling:
         rates: dict[DeploymentName, Rates] = {}
         wishes: list[Wish] = []
         for demand in snapshot.deployments:
-            recent = self._called(snapshot.now, demand, known.rates.get(demand.deployment, ()))
+            rate = (demand.arrivals_per_second + demand.queued / self.drain_s) / self.busy
+            earlier = known.rates.get(demand.deployment, ())
+            recent = called(snapshot.now, rate, earlier, window_s=self.window_s)
             rates[demand.deployment] = recent
             places = before.get(demand.deployment, ())
             wish = self._wish(snapshot, demand, devices, recent[0][1], kinds, places)
@@ -69,12 +71,6 @@ class PerformanceScaling:
             wishes.append(wish)
         line = Line(order=Order(self.order), overtake=bool(self.overtake))
         return share(snapshot, wishes, line, memory=MixMemory(rates=rates))
-
-    def _called(self, now: Micros, demand: DeploymentDemand, before: Rates) -> Rates:
-        rate = (demand.arrivals_per_second + demand.queued / self.drain_s) / self.busy
-        since = now - self.window_s * MICROS_PER_SECOND
-        kept = [(at, one) for at, one in before if since <= at < now and one > rate]
-        return (*kept, (now, rate))
 
     def _wish(
         self,
@@ -107,6 +103,13 @@ class PerformanceScaling:
             replicas=named(options, mix),
             reason=told(options, mix, rate, enough=enough),
         )
+
+
+def called(now: Micros, rate: float, before: Rates, *, window_s: float) -> Rates:
+    """The rates that were called for in the window, with one more; the first is the largest."""
+    since = now - window_s * MICROS_PER_SECOND
+    kept = [(at, one) for at, one in before if since <= at < now and one > rate]
+    return (*kept, (now, rate))
 
 
 def kinds_of(pool: Pool) -> dict[int, str]:

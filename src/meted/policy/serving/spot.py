@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meted.domain.allocation import DeploymentDemand, Plan, ReplicaOption, Snapshot
-from meted.policy.serving.memory import ServingMemory
+from meted.domain.units import DeploymentName
 from meted.policy.serving.mix import Mix, Way, cheapest_mix, largest_mix
 from meted.policy.serving.performance_based import (
+    MixMemory,
+    Rates,
+    called,
     dollars_of,
     kinds_of,
     make_ways,
-    named,
     told,
     usable,
 )
@@ -27,43 +29,57 @@ class SpotScaling:
 
     A spot device that is gone is not in the snapshot, so the plan falls back to on-demand kinds by
     itself, and returns when spot is there again and the saving pays the loads over `horizon_s`.
+    Who is replaced stays until the others have loaded. The rate falls to the largest of the last
+    `window_s`, so that nothing flaps.
     """
 
     busy: float = 0.7
     drain_s: float = 60.0
     spare: int = 1
+    window_s: float = 120.0
     horizon_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.busy <= 1 or self.spare < 0 or min(self.drain_s, self.horizon_s) <= 0:
+        if (
+            not 0 < self.busy <= 1
+            or min(self.spare, self.window_s) < 0
+            or min(self.drain_s, self.horizon_s) <= 0
+        ):
             raise ValueError(
-                f"policy.busy is {self.busy}, spare {self.spare}, drain_s {self.drain_s}, "
-                f"horizon_s {self.horizon_s}; expected a share above 0 up to 1, 0 or more "
-                "replicas, and seconds above 0"
+                f"policy.busy is {self.busy}, spare {self.spare}, window_s {self.window_s}, "
+                f"drain_s {self.drain_s}, horizon_s {self.horizon_s}; expected a share above 0 up "
+                "to 1, 0 or more replicas, a window of 0 or more, and seconds above 0"
             )
 
     def decide(self, snapshot: Snapshot) -> Plan:
         if snapshot.pool.shared:
             return on_shared_cores(snapshot)
         devices, kinds = usable(snapshot), kinds_of(snapshot.pool)
+        memory = None if snapshot.previous is None else snapshot.previous.memory
+        known = memory if isinstance(memory, MixMemory) else MixMemory()
+        rates: dict[DeploymentName, Rates] = {}
         wishes: list[Wish] = []
         for demand in snapshot.deployments:
-            wish = self._wish(snapshot, demand, devices, kinds)
+            rate = (demand.arrivals_per_second + demand.queued / self.drain_s) / self.busy
+            before = known.rates.get(demand.deployment, ())
+            recent = called(snapshot.now, rate, before, window_s=self.window_s)
+            rates[demand.deployment] = recent
+            wish = self._wish(snapshot, demand, devices, recent[0][1], kinds)
             for option, count in wish.replicas:
                 devices[option.kind] -= option.devices * count
             wishes.append(wish)
         line = Line(order=Order.ARRIVAL, overtake=True)
-        return share(snapshot, wishes, line, memory=ServingMemory(decided=snapshot.now))
+        return share(snapshot, wishes, line, memory=MixMemory(rates=rates))
 
     def _wish(
         self,
         snapshot: Snapshot,
         demand: DeploymentDemand,
         devices: Mapping[str, int],
+        rate: float,
         kinds: Mapping[int, str],
     ) -> Wish:
         options = options_of(demand)
-        rate = (demand.arrivals_per_second + demand.queued / self.drain_s) / self.busy
         ways = make_ways(
             snapshot,
             options,
@@ -81,13 +97,21 @@ class SpotScaling:
         mix = min(found, key=lambda one: one.dollars, default=None)
         best = mix or largest_mix(ways, devices, most=demand.most)
         spot = _spot_count(options, best, snapshot.pool.spot)
+        kept = _kept(ways, best, devices, most=demand.most, starting=demand.starting)
+        reason = (
+            f"{told(options, best, rate, enough=mix is not None)}; {spot} on spot, "
+            f"of which {min(spot, self.spare)} may vanish; {_firm(snapshot, options)}"
+        )
+        if sum(kept):
+            reason += f"; {sum(kept)} of other kinds stay until the new ones are ready"
         return Wish(
             demand=demand,
-            replicas=named(options, best),
-            reason=(
-                f"{told(options, best, rate, enough=mix is not None)}; {spot} on spot, "
-                f"of which {min(spot, self.spare)} may vanish; {_firm(snapshot, options)}"
+            replicas=tuple(
+                (one, count + more)
+                for one, count, more in zip(options, best.counts, kept, strict=True)
+                if count + more
             ),
+            reason=reason,
         )
 
     def _with_spot(
@@ -111,6 +135,27 @@ class SpotScaling:
             most=demand.most,
             seconds=snapshot.solver_seconds,
         )
+
+
+def _kept(
+    ways: Sequence[Way], mix: Mix, devices: Mapping[str, int], *, most: int, starting: int
+) -> list[int]:
+    """How many replicas of each way that the mix does without stay while others take their place,
+    as far as there are devices: what loads answers nobody yet."""
+    grows = any(count > way.there for way, count in zip(ways, mix.counts, strict=True))
+    if not grows and not starting:
+        return [0] * len(ways)
+    left = dict(devices)
+    for way, count in zip(ways, mix.counts, strict=True):
+        left[way.option.kind] = left.get(way.option.kind, 0) - count * way.option.devices
+    room, kept = most - sum(mix.counts), list[int]()
+    for way, count in zip(ways, mix.counts, strict=True):
+        kind, width = way.option.kind, way.option.devices
+        stay = max(0, min(way.there - count, left[kind] // width, room))
+        left[kind] -= stay * width
+        room -= stay
+        kept.append(stay)
+    return kept
 
 
 def _spot_count(options: Sequence[ReplicaOption], mix: Mix, spot: frozenset[str]) -> int:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from meted.optimise.quantiles import (
     wilson,
 )
 from meted.predict.estimate import Estimate
+
+Numbers: TypeAlias = NDArray[np.float64]
 
 LEAST_PAIRS = 3
 
@@ -129,28 +132,27 @@ def saving(pairs: Sequence[Pair], *, level: float = 0.95) -> Estimate:
     1 - exp(mean log ratio of the pairs), Student's interval over pairs. For one look, at the end;
     `saving_at` is for looks on the way.
     """
-    return _saving(pairs, student_quantile(two_sided(level), len(pairs) - 1), level)
+    return _student(_logs(pairs), level)
 
 
 def saving_at(pairs: Sequence[Pair], looks: Looks) -> Estimate:
     """The saving at a planned look: these intervals hold at all looks together, so that one that
     lies above zero is a saving however often one looks (repeated intervals, Jennison and Turnbull
     1989). Raises ValueError where no look is planned."""
-    return _saving(pairs, looks.quantile(len(pairs)), looks.level)
+    return _reaching(_logs(pairs), looks.quantile(len(pairs)), looks.level)
 
 
-def holdout(pairs: Sequence[Pair], *, level: float = 0.95) -> Estimate:
-    """The saving when both arms serve at once on devices of their own; a pair is one stretch of
-    time. Costs are summed, and a jackknife leaves out stretches."""
-    cost = _table(pairs, lambda one: one.cost)
-    work = _table(pairs, lambda one: one.predicted_cost)
+def holdout(stretches: Sequence[Pair], *, cluster: int = 8, level: float = 0.95) -> Estimate:
+    """The saving when both arms serve at once on devices of their own.
 
-    def log_ratio(keep: NDArray[np.bool_]) -> float:
-        first, second = cost[keep].sum(axis=0) / work[keep].sum(axis=0)
-        return math.log(second / first)
-
-    mean, deviation = _jackknife(len(pairs), log_ratio)
-    return _as_saving(mean, deviation * student_quantile(two_sided(level), len(pairs) - 1), level)
+    stretches: what both did in one stretch of time, in time order. What sets the arms apart by
+    chance lingers, so that `cluster` stretches in a row count as one (batch means); a rest at the
+    end is left out. Raises ValueError with fewer than three clusters.
+    """
+    count = len(stretches) // cluster
+    _enough(count)
+    logs = np.array([_log_ratio(one) for one in stretches[: count * cluster]])
+    return _student(logs.reshape(count, cluster).mean(axis=1), level)
 
 
 def attainment_change(
@@ -179,15 +181,18 @@ def attainment_change(
     )
 
 
-def _saving(pairs: Sequence[Pair], reach: float, level: float) -> Estimate:
+def _logs(pairs: Sequence[Pair]) -> Numbers:
     _enough(len(pairs))
-    logs = np.array([_log_ratio(pair) for pair in pairs])
-    return _as_saving(
-        float(logs.mean()), reach * float(logs.std(ddof=1)) / math.sqrt(len(logs)), level
-    )
+    return np.array([_log_ratio(pair) for pair in pairs])
 
 
-def _as_saving(mean: float, half: float, level: float) -> Estimate:
+def _student(logs: Numbers, level: float) -> Estimate:
+    return _reaching(logs, student_quantile(two_sided(level), len(logs) - 1), level)
+
+
+def _reaching(logs: Numbers, reach: float, level: float) -> Estimate:
+    """1 - exp of the mean, reaching so many standard errors to either side."""
+    mean, half = float(logs.mean()), reach * float(logs.std(ddof=1)) / math.sqrt(len(logs))
     return Estimate(
         low=-math.expm1(mean + half),
         expected=-math.expm1(mean),
@@ -205,7 +210,7 @@ def _log_ratio(pair: Pair) -> float:
     )
 
 
-def _table(pairs: Sequence[Pair], number: Callable[[Block], float]) -> NDArray[np.float64]:
+def _table(pairs: Sequence[Pair], number: Callable[[Block], float]) -> Numbers:
     """[pair, arm]"""
     return np.array([[number(one) for one in pair] for pair in pairs], dtype=np.float64)
 
@@ -216,9 +221,7 @@ def _jackknife(count: int, statistic: Callable[[NDArray[np.bool_]], float]) -> t
     return statistic(np.ones(count, dtype=np.bool_)), jackknife_deviation(without)
 
 
-def _newcombe(
-    good: NDArray[np.float64], asked: NDArray[np.float64], level: float
-) -> tuple[float, float]:
+def _newcombe(good: Numbers, asked: Numbers, level: float) -> tuple[float, float]:
     """How far below and above its middle a difference of independent shares may lie."""
     if not asked.all():
         return 1.0, 1.0

@@ -17,13 +17,15 @@ class Placer:
                 continue
             place = (device.kind, device.node)
             self._where[device.index] = place
-            self._nodes.setdefault(place, {})[device.index] = None
-            self._free[device.kind] = self._free.get(device.kind, 0) + 1
+            if (left := self._nodes.get(place)) is None:
+                left = self._nodes[place] = {}
+            left[device.index] = None
         self._taken: set[int] = set()
         self._by_room: dict[str, dict[int, dict[int, None]]] = {}
         """Nodes of a kind by how many of its devices they have left, in a fixed order."""
         for (kind, node), devices in self._nodes.items():
             self._by_room.setdefault(kind, {}).setdefault(len(devices), {})[node] = None
+            self._free[kind] = self._free.get(kind, 0) + len(devices)
 
     def free(self, kind: str) -> int:
         """Devices of a kind that nobody has taken."""
@@ -39,14 +41,17 @@ class Placer:
         wanted = tuple(devices)
         if not wanted or any(one in self._taken or one not in self._where for one in wanted):
             return False
+        gone: dict[tuple[str, int], int] = {}
         for one in wanted:
-            kind, node = self._where[one]
-            left = self._nodes[kind, node]
-            rooms = self._by_room[kind]
-            del rooms[len(left)][node]
-            del left[one]
-            rooms.setdefault(len(left), {})[node] = None
-            self._free[kind] -= 1
+            place = self._where[one]
+            del self._nodes[place][one]
+            # Nodes get their new place among those of equal room in the order of their last device.
+            gone[place] = gone.pop(place, 0) + 1
+        for (kind, node), count in gone.items():
+            rooms, left = self._by_room[kind], len(self._nodes[kind, node])
+            del rooms[left + count][node]
+            rooms.setdefault(left, {})[node] = None
+            self._free[kind] -= count
         self._taken.update(wanted)
         return True
 

@@ -62,7 +62,7 @@ class Replica:
                         *(sys.executable, "-m", "meted.live.replica_worker"),
                         *("--fd", str(theirs.fileno()), "--engine", "openvino"),
                         *("--folder", str(folder), "--threads", str(len(cores))),
-                        *("--max-batch", str(max_batch), "--cache-gib", "1"),
+                        *("--max-batch", str(max_batch)),
                     ],
                     pass_fds=(theirs.fileno(),),
                 )

@@ -228,7 +228,7 @@ class CheckThenCharge:
         self._lag_s = lag_s
         self._step_s = model.decode_us / 1e6
         settings = FakeSettings(early_permille=model.early_permille)
-        self._engines = [FakeEngine(max_batch=model.max_batch, settings=settings) for _ in range(4)]
+        self._engines = [FakeEngine(max_batch=model.max_batch, manners=settings) for _ in range(4)]
         self._outputs: dict[RequestId, asyncio.Queue[Any]] = {}
         self._next = 0
         self._tasks: set[Any] = set()

@@ -3,6 +3,7 @@
 import aiohttp
 import pytest
 
+from meted.domain.engine_settings import EngineSettings, Speculation, SpeculationKind
 from meted.testing.fake_doors import ADMIN_KEY
 
 JOB = {"name": "tune", "base": "words", "data": "/data/book.txt", "tenant": "acme", "steps": 5}
@@ -55,11 +56,21 @@ async def test_deployments_come_and_go(admin):
         ({"name": "x", "replicas": 0}, "replicas"),
         ({"name": "x", "replicas": "two"}, "replicas"),
         ({"name": "x", "replicsa": 2}, "replicsa"),
+        ({"name": "x", "settings": {"chunk": 2}}, "settings.chunk"),
+        ({"name": "x", "settings": {"cache": "int2"}}, "settings.cache"),
+        ({"name": "x", "settings": {"speculation": {"kind": "draft"}}}, "settings"),
     ],
 )
 async def test_a_wrong_deployment_is_named(admin, body, param):
     error = (await call(admin, "POST", "deployments", body, status=400))["error"]
     assert error["param"] == param
+
+
+async def test_engine_settings_reach_the_house(admin, doors):
+    settings = {"engine": "llamacpp", "speculation": {"kind": "prompt_lookup", "tokens": 3}}
+    await call(admin, "POST", "deployments", {"name": "quick", "settings": settings})
+    lookup = Speculation(kind=SpeculationKind.PROMPT_LOOKUP, tokens=3)
+    assert doors.settings["quick"] == EngineSettings(engine="llamacpp", speculation=lookup)
 
 
 async def test_jobs_are_queued_shown_and_controlled(admin, doors):

@@ -247,7 +247,6 @@ async def lived(case: Case, trace: Trace, folder: Path) -> Log:
                 checkpoints=folder,
                 jobs=folder,
                 calibrations=folder,
-                engines={CHAT: "meted.testing.fake_engine:FakeEngine"},
             ),
             store=store,
             key_store=store,

@@ -20,6 +20,7 @@ from meted.control.effects import (
 from meted.control.events import DemandSeen, Event
 from meted.domain.allocation import DeploymentDemand, JobOption, ReplicaOption
 from meted.domain.deployment import Deployment, Task
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.units import DeploymentName, JobName, Micros
 from meted.policy.allocation.demand import DemandPolicy
 from meted.policy.allocation.performance import PerformancePolicy
@@ -48,6 +49,7 @@ def deployment(*, least: int, ttft_ms: int) -> Deployment:
         slo=make_slo(ttft_ms=ttft_ms, tpot_ms=200),
         max_batch=MAX_BATCH,
         max_queue=1_000,
+        settings=EngineSettings(engine="meted.testing.fake_engine:FakeEngine"),
         least=least,
         most=2,
     )

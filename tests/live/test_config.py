@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from meted.domain.deployment import SLO, Task
+from meted.domain.engine_settings import CachePrecision, EngineSettings, draft_model
 from meted.domain.units import Micros
 from meted.live.config import Config, ConfigError, load_config, parse_config, usable_cores
 from meted.policy.allocation.static import StaticPolicy
@@ -28,7 +29,8 @@ def test_example_shows_every_key() -> None:
     for key in (
         *("cores", "path", "engine", "threads", "parameters", "max_queue", "flush_ms"),
         *("store", "acknowledge", "when_down", "spool_mib", "fold_after_days"),
-        *("body_timeout_s", "webhook", "weights", "least", "most"),
+        *("body_timeout_s", "webhook", "weights", "least", "most", "settings", "chunk_tokens"),
+        *("cache", "cache_gib", "prefix_cache", "speculation", "context_tokens"),
     ):
         assert f"{key}:" in text
 
@@ -198,3 +200,37 @@ def test_empty_file_is_the_default(tmp_path: Path) -> None:
     path = tmp_path / "meted.yaml"
     path.write_text("")
     assert load_config(path) == load_config()
+
+
+def test_settings_of_a_deployment_reach_it_and_engine_is_one_of_them() -> None:
+    settings = {"chunk_tokens": 64, "speculation": {"kind": "draft", "checkpoint": "small"}}
+    (one, two) = parse(
+        {
+            "deployments": [
+                {"name": "a", "settings": settings},
+                {"name": "b", "engine": "m:F", "settings": {"cache": "int8"}},
+            ]
+        }
+    ).deployments
+    wanted = EngineSettings(chunk_tokens=64, speculation=draft_model("small"))
+    assert one.deployment(Task.GENERATE).settings == wanted
+    assert two.settings == EngineSettings(engine="m:F", cache=CachePrecision.INT8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"chunk": 64}, r"unknown key deployments\[0\].settings.chunk with value 64"),
+        (
+            {"speculation": {"kind": "draft", "model": "x"}},
+            r"unknown key deployments\[0\].settings.speculation.model",
+        ),
+        ({"cache": "int2"}, "Invalid enum value 'int2'"),
+        ({"cache_gib": 0}, "cache_gib is 0"),
+        ({"threads": 1000}, r"settings.threads is 1000, expected 1 to"),
+        ({"engine": "other:G"}, "they mean the same"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse({"deployments": [{"name": "a", "engine": "m:F", "settings": settings}]})

@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.request import EmbeddingPrompt, EngineRequest, FinishReason, Sampling, TextPrompt
 from meted.domain.units import RequestId
+from meted.live.replica_worker import load_engine
 from meted.live.wire import (
     Admitted,
     Cancel,
@@ -205,3 +207,11 @@ def _alive(pid: int) -> bool:
     except OSError:
         return False
     return status.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_settings_that_a_factory_does_not_take_are_refused_by_key(tmp_path: Path):
+    (tmp_path / SETTINGS).write_bytes(msgspec.json.encode(FakeSettings()))
+    given = {"folder": tmp_path, "threads": 1, "max_batch": 2}
+    load_engine(FAKE, settings=EngineSettings(engine=FAKE, threads=1), **given)
+    with pytest.raises(ValueError, match=r"^chunk_tokens is 64"):
+        load_engine(FAKE, settings=EngineSettings(engine=FAKE, chunk_tokens=64), **given)

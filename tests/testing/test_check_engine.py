@@ -35,7 +35,7 @@ def test_the_fake_engine_conforms(make_request):
 
 def test_the_fake_engine_conforms_in_small_chunks():
     settings = FakeSettings(batch_tokens=3, answer_tokens=2)
-    check_engine(FakeEngine(settings=settings, max_batch=2), make_request=text_request)
+    check_engine(FakeEngine(manners=settings, max_batch=2), make_request=text_request)
 
 
 class Deaf(FakeEngine):

@@ -23,7 +23,7 @@ def answer(engine: FakeEngine, prompt: str, *, ignore_eos: bool = False) -> tupl
 
 
 def test_a_share_of_answers_ends_early_and_the_same_ones_again() -> None:
-    engine = FakeEngine(settings=FakeSettings(early_permille=300))
+    engine = FakeEngine(manners=FakeSettings(early_permille=300))
     first = [answer(engine, f"prompt {number}") for number in range(300)]
     early = [tokens for tokens, reason in first if reason is FinishReason.STOP]
     assert 60 <= len(early) <= 120
@@ -33,7 +33,7 @@ def test_a_share_of_answers_ends_early_and_the_same_ones_again() -> None:
 
 
 def test_who_ignores_the_end_gets_all_tokens() -> None:
-    engine = FakeEngine(settings=FakeSettings(early_permille=1000))
+    engine = FakeEngine(manners=FakeSettings(early_permille=1000))
     assert answer(engine, "prompt", ignore_eos=True) == (MOST, FinishReason.LENGTH)
 
 

@@ -8,7 +8,10 @@ import click
 
 from meted.cli.client import IMPORT_TIMEOUT_SECONDS, HouseClient, connect
 from meted.cli.common import common_options, examples, print_json
+from meted.cli.settings_words import settings_from_words
 from meted.cli.spinner import spinner
+from meted.live.config import ConfigError
+from meted.live.engine_settings import settings_from_mapping
 from meted.live.home import Home
 
 POLL_SECONDS = 0.2
@@ -19,6 +22,8 @@ POLL_SECONDS = 0.2
         "meted deploy night-shift",
         "meted deploy chat --checkpoint smollm2-135m --replicas 2",
         "meted deploy mine --path ~/models/mine.gguf",
+        "meted deploy quick --checkpoint smollm2-135m --settings engine=llamacpp",
+        "meted deploy guess --checkpoint smollm2-135m --settings speculation.kind=prompt_lookup",
     )
 )
 @click.argument("name")
@@ -29,6 +34,12 @@ POLL_SECONDS = 0.2
     help="A GGUF file, Hugging Face or OpenVINO folder to import the checkpoint from.",
 )
 @click.option("--replicas", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--settings",
+    multiple=True,
+    metavar="FILE|KEY=VALUE",
+    help="How its engine runs: a YAML file, or one key; may be repeated, the later one wins.",
+)
 @click.option("--wait/--no-wait", default=True, help="Wait until a replica answers (default).")
 @common_options
 def deploy(
@@ -36,17 +47,20 @@ def deploy(
     checkpoint: str | None,
     path: Path | None,
     replicas: int,
+    settings: tuple[str, ...],
     wait: bool,
     home: Home,
     as_json: bool,
 ) -> None:
     """Serve a checkpoint under NAME, importing it first if --path is given."""
+    wanted = _settings(settings)
     client = connect(home)
     body = {
         "name": name,
         "checkpoint": checkpoint or name,
         "path": None if path is None else str(path.absolute()),
         "replicas": replicas,
+        **({"settings": wanted} if wanted else {}),
     }
     with spinner(f"{name}: preparing the checkpoint and starting {replicas} replica(s)"):
         answer = client.post("deployments", body=body, timeout=IMPORT_TIMEOUT_SECONDS)
@@ -58,6 +72,16 @@ def deploy(
         click.echo(f'{name} answers; use it as model "{name}" at {client.url}/v1')
     else:
         click.echo(f"{name} is starting; `meted status` shows when it is ready")
+
+
+def _settings(words: tuple[str, ...]) -> dict[str, Any]:
+    """The settings for the body, checked before the house is asked."""
+    try:
+        found = settings_from_words(words)
+        settings_from_mapping(found, at="--settings")
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    return found
 
 
 def _wait_until_ready(client: HouseClient, name: str) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from meted.domain.deployment import Deployment, Task
 from meted.gateway.app import create_app
 from meted.gateway.server import server_config
 from meted.live.checkpoints import CheckpointError
-from meted.live.config import MIB, Config
+from meted.live.config import Config
+from meted.live.config_file import MIB
 from meted.live.doors import HouseError
+from meted.live.engine_settings import check_served_settings, draft_of
 from meted.live.home import Home, RunningHouse
 from meted.live.house import House, HouseSettings
 from meted.live.house_doors import HouseDoors
@@ -112,7 +114,6 @@ def _settings(config: Config, home: Home, books: str | Path) -> HouseSettings:
         jobs=home.jobs,
         calibrations=home.calibrations,
         training_threads=config.training_threads,
-        engines={one.name: one.engine for one in config.deployments if one.engine is not None},
     )
 
 
@@ -138,29 +139,48 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _prepare(house: House, config: Config, say: Say) -> list[Deployment]:
-    """Import the configured checkpoints that are not there yet; learn what each is for."""
+    """Import the configured checkpoints that are not there yet; learn what each is for.
+
+    Raises ServeError for settings with which a checkpoint cannot be run.
+    """
     ready: list[Deployment] = []
     for wanted in config.deployments:
-        if wanted.engine is not None:
+        if wanted.settings.brings_its_weights:
             ready.append(wanted.deployment(Task.GENERATE))
             continue
-        if not house.registry.has(wanted.checkpoint):
-            say(f"{wanted.checkpoint}: preparing the model, once")
-            try:
-                await import_checkpoint(
-                    metering=house.metering,
-                    folder=house.settings.checkpoints,
-                    name=wanted.checkpoint,
-                    path=None if wanted.path is None else str(wanted.path),
-                    on_progress=lambda text, name=wanted.checkpoint: say(f"{name}: {text}"),
-                )
-            except HouseError as error:
-                raise ServeError(error.message) from error
         try:
+            await _have(house, wanted.checkpoint, wanted.path, say)
+            draft = draft_of(wanted.settings)
+            if draft is not None:
+                await _have(house, draft, None, say)
+            check_served_settings(
+                wanted.settings,
+                checkpoint=wanted.checkpoint,
+                registry=house.registry,
+                cores=len(config.pool.devices),
+            )
             ready.append(wanted.deployment(house.registry.get(wanted.checkpoint).task))
+        except HouseError as error:
+            raise ServeError(error.message) from error
         except CheckpointError as error:
             raise ServeError(str(error)) from error
+        except ValueError as error:
+            raise ServeError(f"deployment {wanted.name!r}: {error}") from error
     return ready
+
+
+async def _have(house: House, checkpoint: str, path: Path | None, say: Say) -> None:
+    """Import a checkpoint unless it is there."""
+    if house.registry.has(checkpoint):
+        return
+    say(f"{checkpoint}: preparing the model, once")
+    await import_checkpoint(
+        metering=house.metering,
+        folder=house.settings.checkpoints,
+        name=checkpoint,
+        path=None if path is None else str(path),
+        on_progress=lambda text: say(f"{checkpoint}: {text}"),
+    )
 
 
 async def _announce(house: House, when_up: Callable[[str], None]) -> None:

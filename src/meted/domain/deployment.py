@@ -1,8 +1,9 @@
 """A deployment: a named checkpoint kept ready to answer, with its SLO and its wishes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.units import DeploymentName, Micros, ReplicaId
 
 
@@ -43,6 +44,7 @@ class Deployment:
     max_queue: int
     least: int | None = None
     most: int | None = None
+    settings: EngineSettings = field(default_factory=EngineSettings)
 
     @property
     def bounds(self) -> tuple[int, int]:

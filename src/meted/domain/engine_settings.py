@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-OPENVINO = "openvino"
-LLAMACPP = "llamacpp"
+DEFAULT_TOKENS = 5
+DEFAULT_NGRAM = 3
 
 
 class CachePrecision(StrEnum):
@@ -17,31 +17,64 @@ class CachePrecision(StrEnum):
     INT4 = "int4"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptLookup:
-    """Speculation without a model: what followed the last `ngram` tokens when they came before in
-    the prompt is proposed, `tokens` at a time (Saxena 2023)."""
+class SpeculationKind(StrEnum):
+    """Where the proposed tokens come from.
 
-    tokens: int = 5
-    ngram: int = 3
+    PROMPT_LOOKUP: what followed the last `ngram` tokens when they came before (Saxena 2023).
+    DRAFT: a small checkpoint of the same vocabulary (Leviathan et al. 2023).
+    """
 
-    def __post_init__(self) -> None:
-        _at_least("speculation.tokens", self.tokens, 1)
-        _at_least("speculation.ngram", self.ngram, 1)
+    PROMPT_LOOKUP = "prompt_lookup"
+    DRAFT = "draft"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DraftModel:
-    """Speculation with a small checkpoint of the same vocabulary (Leviathan et al. 2023)."""
+class Speculation:
+    """Several tokens proposed at once, and verified in one step.
 
-    checkpoint: str
-    tokens: int = 5
+    tokens: proposed at a time. ngram: only of prompt lookup, None for 3. checkpoint: the draft's
+    name. Raises ValueError where one does not belong to the kind.
+    """
+
+    kind: SpeculationKind
+    tokens: int = DEFAULT_TOKENS
+    ngram: int | None = None
+    checkpoint: str | None = None
 
     def __post_init__(self) -> None:
-        _at_least("speculation.tokens", self.tokens, 1)
+        _within("speculation.tokens", self.tokens, 1, 64)
+        drafted = self.kind is SpeculationKind.DRAFT
+        if drafted and not self.checkpoint:
+            raise ValueError(
+                "speculation.checkpoint is missing; kind draft needs a small checkpoint's name"
+            )
+        if not drafted and self.checkpoint is not None:
+            raise ValueError(
+                f"speculation.checkpoint is {self.checkpoint!r}, which only kind draft takes; "
+                "leave it out or set kind to draft"
+            )
+        if self.ngram is not None:
+            if drafted:
+                raise ValueError(
+                    f"speculation.ngram is {self.ngram}, which only kind prompt_lookup takes; "
+                    "leave it out"
+                )
+            _within("speculation.ngram", self.ngram, 1, 16)
+
+    @property
+    def match_tokens(self) -> int:
+        """How many of the last tokens prompt lookup looks for."""
+        return DEFAULT_NGRAM if self.ngram is None else self.ngram
 
 
-Speculation = PromptLookup | DraftModel
+def prompt_lookup(*, tokens: int = DEFAULT_TOKENS, ngram: int = DEFAULT_NGRAM) -> Speculation:
+    """Speculation without a model."""
+    return Speculation(kind=SpeculationKind.PROMPT_LOOKUP, tokens=tokens, ngram=ngram)
+
+
+def draft_model(checkpoint: str, *, tokens: int = DEFAULT_TOKENS) -> Speculation:
+    """Speculation with a small checkpoint."""
+    return Speculation(kind=SpeculationKind.DRAFT, tokens=tokens, checkpoint=checkpoint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +96,19 @@ class EngineSettings:
     context_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least("chunk_tokens", self.chunk_tokens, 1)
-        _at_least("cache_gib", self.cache_gib, 1)
+        _within("chunk_tokens", self.chunk_tokens, 1, 1 << 20)
+        _within("cache_gib", self.cache_gib, 1, 1 << 14)
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
+            _within("threads", self.threads, 1, 1024)
         if self.context_tokens is not None:
-            _at_least("context_tokens", self.context_tokens, 2)
+            _within("context_tokens", self.context_tokens, 2, 1 << 30)
+
+    @property
+    def brings_its_weights(self) -> bool:
+        """Whether the engine is a factory, which may need no checkpoint of ours."""
+        return self.engine is not None and ":" in self.engine
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} is {value}, expected {least} or more")
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}, expected {least} to {most}")

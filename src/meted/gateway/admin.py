@@ -13,6 +13,7 @@ from meted.domain.job import TrainingSpec
 from meted.domain.units import JobName
 from meted.gateway.errors import decode, refusal
 from meted.gateway.guard import Guard, Handler
+from meted.gateway.settings_body import SettingsBody
 from meted.live.doors import Doors, Key
 from meted.live.names import check_name
 from meted.live.training.spec import spec_from_mapping
@@ -28,6 +29,7 @@ class DeploymentBody(msgspec.Struct, forbid_unknown_fields=True):
     checkpoint: str | None = None
     path: str | None = None
     replicas: Annotated[int, Meta(ge=1, le=MOST_REPLICAS)] = 1
+    settings: SettingsBody | None = None
 
 
 _SPEC_FIELDS = {field.name for field in fields(TrainingSpec)}
@@ -98,11 +100,24 @@ class Admin:
             check_name(body.name, "name", slash=False)
         except ValueError as error:
             raise refusal(str(error), param="name") from error
+        try:
+            settings = (body.settings or SettingsBody()).settings()
+        except ValueError as error:
+            raise refusal(str(error), param="settings") from error
         checkpoint = body.checkpoint or body.name
         deployed = await self._doors.deploy(
-            name=body.name, checkpoint=checkpoint, path=body.path, replicas=body.replicas
+            name=body.name,
+            checkpoint=checkpoint,
+            path=body.path,
+            replicas=body.replicas,
+            settings=settings,
         )
-        detail = {"checkpoint": checkpoint, "path": body.path, "replicas": body.replicas}
+        detail = {
+            "checkpoint": checkpoint,
+            "path": body.path,
+            "replicas": body.replicas,
+            "settings": asdict(settings),
+        }
         self._doors.note(actor=key, action="deploy", subject=body.name, detail=detail)
         return deployed
 

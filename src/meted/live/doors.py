@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from meted.domain.budget import Budget
 from meted.domain.deployment import Task
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.job import TrainingSpec
 from meted.domain.request import FinishReason, Outcome, Prompt, Sampling
 from meted.domain.tenancy import DEFAULT_PROJECT, Payer
@@ -259,11 +260,18 @@ class Doors(Protocol):
         ...
 
     async def deploy(
-        self, *, name: str, checkpoint: str, path: str | None, replicas: int
+        self,
+        *,
+        name: str,
+        checkpoint: str,
+        path: str | None,
+        replicas: int,
+        settings: EngineSettings,
     ) -> dict[str, Any]:
         """Deploy a checkpoint by name, importing it from `path` first if given.
 
-        Raises HouseError 404 (no such checkpoint or file), 400 (unsupported, too little memory)."""
+        Raises HouseError 404 (no such checkpoint or file), 400 (unsupported, too little memory,
+        settings that cannot be)."""
         ...
 
     async def undeploy(self, name: str) -> dict[str, Any]: ...

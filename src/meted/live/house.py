@@ -39,13 +39,12 @@ from meted.control.events import (
 from meted.control.handle import handle
 from meted.control.state import ControlState
 from meted.control.status_counts import status_counts
-from meted.domain.deployment import Deployment, ReplicaStatus, Task
+from meted.domain.deployment import Deployment, ReplicaStatus
 from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
 from meted.domain.line import Account, Interval, Kind
 from meted.domain.pool import Pool
 from meted.domain.units import (
     MICROS_PER_SECOND,
-    DeploymentName,
     DeviceNanos,
     JobName,
     Micros,
@@ -65,11 +64,12 @@ from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
 from meted.live.predicting import Predicting
 from meted.live.remembering import Remembering
+from meted.live.replica_start import predicted_as, replica_spec
 from meted.live.serving import Serving
 from meted.live.store import Batch, Store, StoreDownError, StoreError
 from meted.live.timeline import Timeline
 from meted.live.treasury import Treasury, price_now
-from meted.live.wire import FromReplica, FromTrainer, Pause, Resume, Stop
+from meted.live.wire import FromTrainer, Pause, Resume, Stop
 from meted.policy.protocol import Policy
 
 log = logging.getLogger(__name__)
@@ -79,15 +79,13 @@ DRAIN_SECONDS = 10.0
 STOP_SECONDS = 30.0
 MONEY_INTERVAL_S = 0.25
 DAY_S = 86_400
-ENGINES = {Task.GENERATE: "openvino", Task.EMBED: "embedding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseSettings:
     """What a house is made with. books: where its store is, for those who only read.
 
-    engines: by deployment, instead of the engine of its task. calibrations: where what was
-    measured of this machine and its engines is kept.
+    calibrations: where what was measured of this machine and its engines is kept.
     """
 
     pool: Pool
@@ -100,7 +98,6 @@ class HouseSettings:
     checkpoints: Path
     jobs: Path
     calibrations: Path
-    engines: dict[DeploymentName, str]
     training_threads: int | None = None
     acknowledge_durably: bool = True
     tenant_weights: Mapping[TenantName, int] = field(default_factory=dict[TenantName, int])
@@ -209,7 +206,8 @@ class House:
         self.treasury.desk.tick()
         remembered = {one.name: one for one in self.store.deployments()}
         for deployment in {**remembered, **{one.name: one for one in deployments}}.values():
-            if self.registry.has(deployment.checkpoint) or deployment.name in self.settings.engines:
+            known = self.registry.has(deployment.checkpoint)
+            if known or deployment.settings.brings_its_weights:
                 self.happen(Deployed(now=self.clock.now(), deployment=deployment))
             else:
                 self._explain(f"{deployment.name}: checkpoint {deployment.checkpoint!r} is gone")
@@ -337,18 +335,12 @@ class House:
 
     async def _start_replica(self, effect: StartReplica) -> None:
         deployment, replica = effect.deployment, effect.replica
-        engine = self.settings.engines.get(deployment.name) or ENGINES[deployment.task]
-        folder = self.settings.checkpoints / deployment.checkpoint
-        spec = WorkerSpec(
-            id=replica.id,
-            arguments=(
-                *("-m", "meted.live.replica_worker", "--fd", "{fd}", "--engine", engine),
-                *("--folder", str(folder), "--threads", str(replica.threads)),
-                *("--max-batch", str(deployment.max_batch)),
-            ),
+        spec = replica_spec(
+            deployment,
+            replica=replica.id,
+            threads=replica.threads,
             devices=effect.devices,
-            urgency=Urgency.NORMAL,
-            incoming=FromReplica,
+            checkpoints=self.settings.checkpoints,
         )
         name = deployment.name
         if not self.serving.expects(name):
@@ -371,7 +363,9 @@ class House:
         self.metering.worker_started(replica.id, loading, worker.cpu_nanos)
         self.serving.add_replica(replica.id, name, worker)
         self.predicting.replica_starts(
-            self.serving.deployments[name], threads=replica.threads, engine=engine
+            self.serving.deployments[name],
+            threads=deployment.settings.threads or replica.threads,
+            engine=predicted_as(deployment),
         )
         known = self.state.replicas.get(replica.id)
         if known is not None and known.status is ReplicaStatus.DRAINING:

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from meted import __version__
 from meted.control.events import (
     CancelAsked,
@@ -24,6 +26,7 @@ from meted.domain.deployment import (
     ReplicaStatus,
     Task,
 )
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.job import TrainingSpec
 from meted.domain.line import Kind
 from meted.domain.request import EmbeddingPrompt
@@ -39,6 +42,7 @@ from meted.live.doors import (
     Submission,
     Ticket,
 )
+from meted.live.engine_settings import check_served_settings, draft_of
 from meted.live.house import House
 from meted.live.house_money import HouseMoney
 from meted.live.importing import import_checkpoint
@@ -167,7 +171,13 @@ class HouseDoors(HouseMoney):
         ]
 
     async def deploy(
-        self, *, name: str, checkpoint: str, path: str | None, replicas: int
+        self,
+        *,
+        name: str,
+        checkpoint: str,
+        path: str | None,
+        replicas: int,
+        settings: EngineSettings,
     ) -> dict[str, Any]:
         house = self._house
         if replicas < 1:
@@ -180,13 +190,19 @@ class HouseDoors(HouseMoney):
                 param="name",
             )
         if path is not None or not house.registry.has(checkpoint):
-            await import_checkpoint(
-                metering=house.metering,
-                folder=house.settings.checkpoints,
-                name=checkpoint,
-                path=None if path is None else str(Path(path).absolute()),
-                on_progress=lambda text: None,
+            await self._import(checkpoint, path)
+        draft = draft_of(settings)
+        if draft is not None and not house.registry.has(draft):
+            await self._import(draft, None)
+        try:
+            check_served_settings(
+                settings,
+                checkpoint=checkpoint,
+                registry=house.registry,
+                cores=len(house.settings.pool.devices),
             )
+        except ValueError as error:
+            raise _invalid(str(error), param="settings") from error
         found = house.registry.get(checkpoint)
         deployment = Deployment(
             name=DeploymentName(name),
@@ -196,9 +212,19 @@ class HouseDoors(HouseMoney):
             slo=DEFAULT_SLO,
             max_batch=DEFAULT_MAX_BATCH,
             max_queue=DEFAULT_MAX_QUEUE,
+            settings=settings,
         )
         self._happen(Deployed(now=house.clock.now(), deployment=deployment))
         return {"name": name, "checkpoint": checkpoint, "replicas": replicas, "status": "starting"}
+
+    async def _import(self, checkpoint: str, path: str | None) -> None:
+        await import_checkpoint(
+            metering=self._house.metering,
+            folder=self._house.settings.checkpoints,
+            name=checkpoint,
+            path=None if path is None else str(Path(path).absolute()),
+            on_progress=lambda text: None,
+        )
 
     async def undeploy(self, name: str) -> dict[str, Any]:
         self._happen(
@@ -331,6 +357,7 @@ class HouseDoors(HouseMoney):
         return {
             "name": name,
             "checkpoint": deployment.checkpoint,
+            "settings": msgspec.to_builtins(deployment.settings),
             "task": deployment.task,
             "replicas": [
                 {

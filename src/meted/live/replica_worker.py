@@ -5,14 +5,19 @@ It loads one engine, does what the house says, and meters every step on its own 
 
 import argparse
 import importlib
+import inspect
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.request import RequestRejectedError
 from meted.domain.units import RequestId
 from meted.live.cpu_clock import own_cpu_nanos
@@ -51,27 +56,50 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--max-batch", type=int, required=True)
-    parser.add_argument("--cache-gib", type=int, help="KV cache; only for the engine openvino")
+    parser.add_argument("--settings", default="{}", help="EngineSettings as JSON")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     cap_threads(arguments.threads)
     channel = Channel(socket.socket(fileno=arguments.fd), ToReplica)
-    settings: dict[str, Any] = {
-        "folder": arguments.folder,
-        "threads": arguments.threads,
-        "max_batch": arguments.max_batch,
-    }
-    if arguments.cache_gib is not None:
-        settings["cache_gib"] = arguments.cache_gib
     try:
-        engine = _factory(arguments.engine)(**settings)
+        engine = load_engine(
+            arguments.engine,
+            settings=msgspec.json.decode(arguments.settings, type=EngineSettings),
+            folder=arguments.folder,
+            threads=arguments.threads,
+            max_batch=arguments.max_batch,
+        )
     except Exception as error:  # Whatever a library raises, the house must hear why.
         channel.send(
             [Failed(f"the engine {arguments.engine!r} cannot load {arguments.folder}: {error}")]
         )
         return 1
     return serve(engine, channel)
+
+
+def load_engine(
+    name: str, *, settings: EngineSettings, folder: Path, threads: int, max_batch: int
+) -> Engine:
+    """The engine with its weights loaded.
+
+    A factory that takes no `settings` runs with none. Raises ValueError, naming the key, if some
+    are set all the same, and whatever the engine raises.
+    """
+    factory = _factory(name)
+    arguments: dict[str, Any] = {"folder": folder, "threads": threads, "max_batch": max_batch}
+    if "settings" in inspect.signature(factory).parameters:
+        arguments["settings"] = settings
+    else:
+        default = EngineSettings(engine=settings.engine, threads=settings.threads)
+        for field in fields(EngineSettings):
+            value = getattr(settings, field.name)
+            if value != getattr(default, field.name):
+                raise ValueError(
+                    f"{field.name} is {value!r}, but {name} takes no settings; leave it out, or "
+                    "give the factory a parameter `settings`"
+                )
+    return factory(**arguments)
 
 
 def serve(engine: Engine, channel: Channel) -> int:

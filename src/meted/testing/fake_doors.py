@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from meted.domain.deployment import Task
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.job import TrainingSpec
 from meted.domain.request import ChatPrompt, EmbeddingPrompt, FinishReason, Outcome, TextPrompt
 from meted.domain.units import (
@@ -118,6 +119,7 @@ class FakeDoors(FakeMoney):
         self.tickets: list[FakeTicket] = []
         self.ended: list[Ended] = []
         self.specs: list[TrainingSpec] = []
+        self.settings: dict[str, EngineSettings] = {}
         self.stopping = False
         self.status_body: dict[str, Any] = {"version": "fake", "deployments": [], "jobs": []}
         self.timeline_body: dict[str, Any] = {"interval_s": 1.0, "points": [], "totals": {}}
@@ -366,9 +368,16 @@ class FakeDoors(FakeMoney):
         return [{"name": name, "task": task} for name, task in self._deployed.values()]
 
     async def deploy(
-        self, *, name: str, checkpoint: str, path: str | None, replicas: int
+        self,
+        *,
+        name: str,
+        checkpoint: str,
+        path: str | None,
+        replicas: int,
+        settings: EngineSettings,
     ) -> dict[str, Any]:
         self._deployed[name] = (checkpoint, Task.GENERATE)
+        self.settings[name] = settings
         return {"name": name, "checkpoint": checkpoint, "path": path, "replicas": replicas}
 
     async def undeploy(self, name: str) -> dict[str, Any]:

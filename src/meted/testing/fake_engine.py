@@ -65,9 +65,9 @@ class FakeEngine:
         folder: Path | None = None,
         threads: int = 1,
         max_batch: int = 8,
-        settings: FakeSettings | None = None,
+        manners: FakeSettings | None = None,
     ) -> None:
-        self._settings = settings or _read(folder)
+        self._settings = manners or _read(folder)
         self._max_batch = max_batch
         self._requests: dict[RequestId, _Request] = {}
         self._cancelled: deque[RequestId] = deque()

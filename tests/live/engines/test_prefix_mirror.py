@@ -119,3 +119,25 @@ def test_computed_and_cached_always_add_up_to_the_prompt(data: st.DataObject):
         assert total + work.computed + work.cached == len(prompt)
         one.end(name)
         assert one.usage == 0.0
+
+
+def test_accepted_tokens_are_in_the_cache_as_if_they_had_come_one_by_one():
+    answers: list[int] = []
+    for taken in (1, 4):
+        one = mirror()
+        prefill(one, "a", list(range(8)))
+        for start in range(100, 108, taken):
+            one.schedule()
+            one.settle("a", list(range(start, start + taken)))
+        assert one.context("a") == 16
+        one.end("a")
+        answers.append(one.add("b", [*range(8), 99, *range(100, 107)]))
+    assert answers == [15, 15]
+
+
+def test_without_caching_nothing_is_found_again():
+    one = PrefixMirror(batch_tokens=16, block_tokens=BLOCK, blocks=64, caching=False)
+    prefill(one, "a", list(range(40)))
+    one.end("a")
+    assert one.usage == 0.0
+    assert one.add("b", list(range(40))) == 0

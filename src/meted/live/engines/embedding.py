@@ -13,6 +13,7 @@ import openvino
 from numpy.typing import NDArray
 
 from meted.domain.deployment import Task
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.request import (
     EmbeddingPrompt,
     EngineRequest,
@@ -26,6 +27,7 @@ from meted.live.checkpoints.embedding import Pooling, read_settings
 from meted.live.checkpoints.facts import last_line
 from meted.live.checkpoints.loading import load_tokenizer
 from meted.live.engine import EngineFacts
+from meted.live.engines.context import context_within
 
 Ids = NDArray[np.int64]
 Vector = tuple[float, ...]
@@ -42,9 +44,19 @@ class _Request:
 
 
 class EmbeddingEngine:
-    """An `Engine` over one converted encoder folder. max_batch: texts that share a step."""
+    """An `Engine` over one converted encoder folder.
 
-    def __init__(self, *, folder: Path, threads: int, max_batch: int) -> None:
+    max_batch: texts that share a step. Of the settings only context_tokens means something here.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        threads: int,
+        max_batch: int,
+        settings: EngineSettings | None = None,
+    ) -> None:
         checkpoint = read_checkpoint(folder)
         self._settings = read_settings(folder)
         self._tokenizer = load_tokenizer(checkpoint)
@@ -57,7 +69,9 @@ class EmbeddingEngine:
         self._infer: Any = compiled.create_infer_request()
         self._facts = EngineFacts(
             task=Task.EMBED,
-            context_tokens=Tokens(checkpoint.context_tokens),
+            context_tokens=Tokens(
+                context_within(checkpoint, settings, keeps=checkpoint.context_tokens)
+            ),
             max_batch=max_batch,
         )
         self._requests: deque[_Request] = deque()

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import openvino
-import openvino_genai as genai
 
 from meted.domain.deployment import Task
+from meted.domain.engine_settings import EngineSettings
 from meted.domain.request import (
     ChatPrompt,
     EmbeddingPrompt,
     EngineRequest,
     FinishReason,
     RequestRejectedError,
-    Sampling,
     TextPrompt,
 )
 from meted.domain.step import Step, StepOutput, StepShare
@@ -27,49 +26,54 @@ from meted.live.checkpoints.checkpoint import read_checkpoint
 from meted.live.checkpoints.facts import last_line
 from meted.live.checkpoints.loading import load_tokenizer
 from meted.live.engine import EngineFacts
+from meted.live.engines.context import answer_tokens, check_prompt, context_within
 from meted.live.engines.detokenise import choose_detokeniser
+from meted.live.engines.openvino_pipeline import BLOCK_TOKENS, make_pipeline, propose, warm_up
+from meted.live.engines.openvino_request import Answering
 from meted.live.engines.prefix_mirror import PrefixMirror
 from meted.live.engines.sampling import end_tokens, generation_config, read_recommended
-from meted.live.engines.text_stream import StopHold
-
-BATCH_TOKENS = 256
-BLOCK_TOKENS = 32
-WARM_UP_TOKENS = BATCH_TOKENS
 
 
 class OpenVinoEngine:
     """An `Engine` over one converted checkpoint folder.
 
-    cache_gib bounds the KV cache. More requests than max_batch wait inside, unmetered.
+    More requests than max_batch wait inside, unmetered. With speculation a step gives a request
+    several tokens, each of which counts; proposed tokens that were not accepted are work of the
+    step and no tokens of anybody. A draft's own reading of the prompt is work of the same kind.
     """
 
-    def __init__(self, *, folder: Path, threads: int, max_batch: int, cache_gib: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        threads: int,
+        max_batch: int,
+        settings: EngineSettings | None = None,
+    ) -> None:
+        settings = settings or EngineSettings()
         checkpoint = read_checkpoint(folder)
         self._tokenizer = load_tokenizer(checkpoint)
         self._detokeniser = choose_detokeniser(self._tokenizer)
         self._recommended = read_recommended(folder)
         self._ends = end_tokens(self._recommended, self._tokenizer)
-        self._pipeline: Any = genai.ContinuousBatchingPipeline(
-            str(folder),
-            self._tokenizer,
-            _scheduler(cache_gib, max_batch),
-            "CPU",
-            INFERENCE_NUM_THREADS=threads,
-            # Pinned threads could not give way to the cores that the policy leaves to serving.
-            ENABLE_CPU_PINNING=False,
+        self._speculation = settings.speculation
+        self._pipeline: Any = make_pipeline(
+            folder, self._tokenizer, threads=threads, max_batch=max_batch, settings=settings
         )
         self._count = 0
-        blocks = self._warm_up()
+        blocks = warm_up(self._pipeline, settings)
         self._mirror = PrefixMirror(
-            batch_tokens=BATCH_TOKENS, block_tokens=BLOCK_TOKENS, blocks=blocks
+            batch_tokens=settings.chunk_tokens,
+            block_tokens=BLOCK_TOKENS,
+            blocks=blocks,
+            caching=settings.prefix_cache,
         )
+        context = context_within(checkpoint, settings, keeps=(blocks - 1) * BLOCK_TOKENS)
         self._facts = EngineFacts(
-            task=Task.GENERATE,
-            context_tokens=Tokens(min(checkpoint.context_tokens, (blocks - 1) * BLOCK_TOKENS)),
-            max_batch=max_batch,
+            task=Task.GENERATE, context_tokens=Tokens(context), max_batch=max_batch
         )
-        self._waiting: deque[_Request] = deque()
-        self._running: dict[RequestId, _Request] = {}
+        self._waiting: deque[Answering] = deque()
+        self._running: dict[RequestId, Answering] = {}
         self._cancelled: list[RequestId] = []
 
     @property
@@ -89,7 +93,7 @@ class OpenVinoEngine:
         """Tokenise and take a request in; see `Engine.add`."""
         ids = self._encode(request)
         config = self._config(request, len(ids))
-        self._waiting.append(_Request(request, ids, config, self._detokeniser.begin()))
+        self._waiting.append(Answering(request, ids, config, self._detokeniser.begin()))
         return Tokens(len(ids))
 
     def cancel(self, request_id: RequestId) -> None:
@@ -116,7 +120,7 @@ class OpenVinoEngine:
         self._mirror.schedule()
         self._pipeline.step()
         shares: list[StepShare] = []
-        fresh: list[tuple[_Request, list[int]]] = []
+        fresh: list[tuple[Answering, list[int]]] = []
         for request in self._running.values():
             new = request.read()
             share = self._share(request, new)
@@ -146,7 +150,7 @@ class OpenVinoEngine:
             request.cached = self._mirror.add(request.id, request.ids)
             self._running[request.id] = request
 
-    def _share(self, request: "_Request", new: Sequence[int]) -> StepShare | None:
+    def _share(self, request: "Answering", new: Sequence[int]) -> StepShare | None:
         work = self._mirror.settle(request.id, new)
         cached, request.cached = request.cached + work.cached, 0
         if not (work.computed or cached or new):
@@ -205,16 +209,7 @@ class OpenVinoEngine:
                     param="model",
                 )
         ids = self._ids(text, param, special=special) if text else []
-        if not ids:
-            raise RequestRejectedError(f"{param} is empty; send some text", param=param)
-        context = self._facts.context_tokens
-        if len(ids) >= context:
-            raise RequestRejectedError(
-                f"This model's maximum context length is {context} tokens. However, your {param} "
-                f"resulted in at least {len(ids)} tokens. Please reduce the length of the {param}.",
-                param=param,
-                code="context_length_exceeded",
-            )
+        check_prompt(len(ids), context=self._facts.context_tokens, param=param)
         return ids
 
     def _ids(self, text: str, param: str, *, special: bool) -> list[int]:
@@ -229,90 +224,14 @@ class OpenVinoEngine:
 
     def _config(self, request: EngineRequest, prompt_tokens: int) -> Any:
         sampling = request.sampling
-        left = self._facts.context_tokens - prompt_tokens
-        wanted = left if sampling.max_tokens is None else sampling.max_tokens
-        if wanted > left:
-            raise RequestRejectedError(
-                f"This model's maximum context length is {self._facts.context_tokens} tokens. "
-                f"However, you requested {prompt_tokens + wanted} tokens ({prompt_tokens} in the "
-                f"prompt, {wanted} in the completion). Please reduce max_tokens to {left} or less.",
-                param="max_tokens",
-                code="context_length_exceeded",
-            )
+        wanted = answer_tokens(
+            sampling.max_tokens, prompt=prompt_tokens, context=self._facts.context_tokens
+        )
         sampling = self._recommended.complete(sampling)
         config = generation_config(sampling, max_tokens=wanted, ends=self._ends)
+        propose(config, self._speculation)
         try:
             config.validate()
         except RuntimeError as error:
             raise RequestRejectedError(last_line(error), param=None) from error
         return config
-
-    def _warm_up(self) -> int:
-        """Answer once, so that no request pays for it; return the number of KV blocks."""
-        config = generation_config(Sampling(temperature=0.0), max_tokens=3, ends=())
-        config.ignore_eos = True
-        tokens = np.arange(WARM_UP_TOKENS, dtype=np.int64)[None, :]
-        handle = self._pipeline.add_request(self._count, openvino.Tensor(tokens), config)
-        self._pipeline.step()
-        metrics = self._pipeline.get_metrics()
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
-            handle.read()
-        held = WARM_UP_TOKENS // BLOCK_TOKENS
-        return round(held * 100 / metrics.cache_usage)
-
-
-class _Request:
-    """A request inside the engine, from its arrival to its end."""
-
-    __slots__ = (
-        "cached",
-        "config",
-        "detokenised",
-        "finish",
-        "generated",
-        "handle",
-        "hold",
-        "id",
-        "ids",
-        "min_tokens",
-    )
-
-    def __init__(
-        self, request: EngineRequest, ids: list[int], config: Any, detokenised: Any
-    ) -> None:
-        self.id = request.request_id
-        self.ids = ids
-        self.config = config
-        self.handle: Any = None
-        self.cached = 0
-        self.generated = 0
-        self.min_tokens = request.sampling.min_tokens
-        self.finish: FinishReason | None = None
-        self.detokenised = detokenised
-        self.hold = StopHold(request.sampling.stop)
-
-    def read(self) -> list[int]:
-        """Tokens generated since the last call; sets `finish` if these are the last."""
-        new: list[int] = []
-        while self.handle.can_read() and self.finish is None:
-            for output in self.handle.read().values():
-                new += output.generated_ids
-                if output.finish_reason != genai.GenerationFinishReason.NONE:
-                    stop = output.finish_reason == genai.GenerationFinishReason.STOP
-                    self.finish = FinishReason.STOP if stop else FinishReason.LENGTH
-        if not new and self.handle.get_status() == genai.GenerationStatus.IGNORED:
-            # The pipeline dropped it because the KV cache has no room left.
-            self.finish = FinishReason.LENGTH
-        self.generated += len(new)
-        return new
-
-
-def _scheduler(cache_gib: int, max_batch: int) -> Any:
-    config: Any = genai.SchedulerConfig()
-    config.cache_size = cache_gib
-    config.enable_prefix_caching = True
-    config.dynamic_split_fuse = True
-    config.max_num_batched_tokens = BATCH_TOKENS
-    config.max_num_seqs = max_batch
-    return config

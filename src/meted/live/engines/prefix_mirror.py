@@ -5,7 +5,8 @@ for every request that generates, then prompts in order of arrival up to the bat
 block store (KV blocks found by a hash over all tokens up to their end; blocks of ended requests
 stay until the least recently taken is overwritten). What is observed corrects the mirror: prompt
 tokens computed and cached always add up to the prompt. Not mirrored: preemption when the cache is
-full of running requests.
+full of running requests, and proposed tokens that were not accepted. With speculation those take
+part of a step's tokens, so that a prompt may be computed a step later than it says.
 """
 
 import heapq
@@ -42,7 +43,11 @@ class PromptWork:
 class PrefixMirror:
     """A pure model of the pipeline's scheduler and prefix cache."""
 
-    def __init__(self, *, batch_tokens: int, block_tokens: int, blocks: int) -> None:
+    def __init__(
+        self, *, batch_tokens: int, block_tokens: int, blocks: int, caching: bool = True
+    ) -> None:
+        """caching: blocks of ended requests are found again."""
+        self._caching = caching
         self._batch_tokens = batch_tokens
         self._block_tokens = block_tokens
         self._store = _BlockStore(blocks)
@@ -52,7 +57,8 @@ class PrefixMirror:
         """Take a request in, in the order in which the pipeline does; return its cached tokens."""
         request = Progress(tokens=list(prompt), prompt_tokens=len(prompt))
         self._requests[request_id] = request
-        self._restore(request)
+        if self._caching:
+            self._restore(request)
         request.cached = request.processed
         return request.processed
 
@@ -74,6 +80,7 @@ class PrefixMirror:
         """After a step: what it did of the request's prompt, given the tokens that came."""
         request = self._requests[request_id]
         computed, cached = request.scheduled, 0
+        accepted = len(generated) - 1 if request.generating else 0
         if not request.generating:
             missing = request.prompt_tokens - request.processed
             if generated and missing:
@@ -86,6 +93,9 @@ class PrefixMirror:
                 request.processed -= 1
             request.generating = bool(generated)
         request.tokens.extend(generated)
+        if accepted > 0:
+            # Proposed tokens that proved right: their keys and values are in the cache already.
+            self._compute(request, accepted)
         request.scheduled = 0
         return PromptWork(computed=computed, cached=cached)
 

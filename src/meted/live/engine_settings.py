@@ -1,0 +1,49 @@
+"""Engine settings from outside, and what of them this house's checkpoints cannot be run with."""
+
+from typing import cast
+
+import msgspec
+
+from meted.domain.deployment import Task
+from meted.domain.engine_choice import check_settings
+from meted.domain.engine_settings import EngineSettings
+from meted.live.checkpoints import CheckpointRegistry
+from meted.live.config_file import ConfigError, check_keys
+
+
+def settings_from_mapping(content: object, *, at: str = "settings") -> EngineSettings:
+    """The settings in a decoded file or body. Raises ConfigError for unknown keys and values."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{at} is {content!r}, expected keys with values")
+    check_keys(cast(object, content), EngineSettings, at)
+    try:
+        return msgspec.convert(content, EngineSettings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error).replace("`$.", f"`{at}.").replace("`$`", at)) from error
+
+
+def check_served_settings(
+    settings: EngineSettings, *, checkpoint: str, registry: CheckpointRegistry, cores: int
+) -> None:
+    """Raises ValueError, naming the key, if the checkpoint cannot be run so on this many cores.
+
+    Precondition: the checkpoint, and the draft if there is one, are in the registry.
+    """
+    if settings.threads is not None and settings.threads > cores:
+        raise ValueError(f"threads is {settings.threads}, but the pool has {cores} cores")
+    found = registry.get(checkpoint)
+    check_settings(settings, task=found.task)
+    context = settings.context_tokens
+    if context is not None and context > found.context_tokens:
+        raise ValueError(
+            f"context_tokens is {context}, but the checkpoint {checkpoint!r} was made for "
+            f"{found.context_tokens}; lower it"
+        )
+    draft = draft_of(settings)
+    if draft is not None and registry.get(draft).task is not Task.GENERATE:
+        raise ValueError(f"speculation.checkpoint is {draft!r}, which does not generate text")
+
+
+def draft_of(settings: EngineSettings) -> str | None:
+    """The checkpoint that drafts, if one does."""
+    return None if settings.speculation is None else settings.speculation.checkpoint

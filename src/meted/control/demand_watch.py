@@ -10,7 +10,7 @@ import numpy as np
 from meted.domain.allocation import DeploymentDemand, Harvest, ReplicaOption
 from meted.domain.deployment import Deployment
 from meted.domain.step import TokenWork
-from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros
+from meted.domain.units import NANOS_PER_MICRO, DeviceNanos, Micros, TenantName
 from meted.predict.arrivals import ArrivalForecast
 from meted.predict.drift import Drift
 from meted.predict.serving import (
@@ -279,9 +279,12 @@ class DemandWatch:
         ahead_s: float,
         starting: int = 0,
         draining: int = 0,
+        tenant: TenantName = TenantName(""),
+        options: tuple[ReplicaOption, ...] | None = None,
     ) -> DeploymentDemand:
         """The demand at the end of a policy interval of `elapsed_s` seconds.
 
+        options: ways to run a replica; None: the one way that was measured here.
         A deployment that never had a request is quiet since it was first seen.
         """
         if self._last_arrival is None:
@@ -316,7 +319,8 @@ class DemandWatch:
             least=least,
             most=most,
             quiet=Micros(now - self._last_arrival),
-            options=(self._option(load),),
+            tenant=tenant,
+            options=(self._option(load),) if options is None else options,
             predicted=tuple(
                 predict_serving(self.cost, load, self._slow(level))
                 for level in (Harvest.NONE, Harvest.GAPS, Harvest.IDLE)

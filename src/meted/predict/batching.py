@@ -224,7 +224,11 @@ class Batcher:
         if self._prompts or self._waiting or not self._batch:
             return None
         most = self._until_end()
-        spent, last = self._decode_all(most)
+        planned = self._planned
+        if planned[:3] == (self.steps, self.now, most):
+            spent, last = planned[3:]
+        else:
+            spent, last = self._decode_all(most)
         took, last = max(1, round(spent)), max(1, round(last))
         return Steps(self.now, self.steps, most, took, last, 0, self._decoding, self._context)
 

@@ -4,8 +4,6 @@ Nothing that is observed changes by it: steps that a replica has run ahead of th
 their time, and those that are under way are counted without being run.
 """
 
-from dataclasses import replace
-
 from meted.control.demand_watch import DemandWatch
 from meted.control.status_counts import StatusCounts
 from meted.domain.allocation import DeploymentDemand
@@ -59,7 +57,7 @@ class Observer:
         self.watch.take_drifts()
         sim, service = self._service.sim, self._service
         name = sim.deployment.name
-        demand = self.watch.demand(
+        return self.watch.demand(
             Micros(now),
             queued=service.queued,
             running=service.running,
@@ -68,9 +66,9 @@ class Observer:
             draining=counts[name, ReplicaStatus.DRAINING],
             elapsed_s=max(LEAST_S, elapsed_s),
             ahead_s=ahead_s,
+            tenant=sim.tenant,
+            options=None if self._measured else sim.options,
         )
-        options = demand.options if self._measured else sim.options
-        return replace(demand, tenant=sim.tenant, options=options)
 
     def _tell_requests(self) -> None:
         admitted = self._service.served

@@ -3,7 +3,8 @@
 Ask and tell: `ask` says which candidate to measure and how long, `tell` takes what was measured.
 Successive halving (Jamieson and Talwalkar 2016) over what is believed of every candidate's cost:
 the predictor's prior, the offset that candidates of a family share, and measurements weighted by
-their precision. Equal evidence gives equal questions; nothing is drawn by chance.
+their precision. When the rungs are full, the best and its likeliest rival are measured against each
+other (as in LUCB, Kalyanakrishnan et al. 2012). Equal evidence gives equal questions.
 """
 
 import math
@@ -23,8 +24,8 @@ class Rules:
     that at which to stop. rungs: effort that a candidate has had altogether at each halving."""
 
     close: float = 0.03
-    sure: float = 0.95
-    rungs: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
+    sure: float = 0.97
+    rungs: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 4)
     trust: Trust = Trust()
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class Search:
     def _dollars(self) -> NanoUSD:
         return NanoUSD(sum(one.spent for one in self.told))
 
-    def _wanted(self, standing: Standing) -> Ask | None:
+    def _wanted(self, standing: Standing) -> Ask:
         """The first rung that is not full: half as many candidates at each as at the one before."""
         live = standing.live()
         for number, rung in enumerate(self.rules.rungs):
@@ -100,15 +101,22 @@ class Search:
                     return self._asking(key, min(lacking, 1.0), f"rung {number + 1}, {rung:.3g}")
         return self._duel(standing)
 
-    def _duel(self, standing: Standing) -> Ask | None:
-        """All rungs are full: best against whoever most likely beats it, the less measured."""
+    def _duel(self, standing: Standing) -> Ask:
+        """All rungs are full: double the evidence where it is likeliest to change the answer."""
         best = standing.best()
         if best is None:
-            return None
-        threats = list(standing.threats(best, self.rules.close))
-        rival = max(threats)[1] if threats else best
+            # All that was measured rather misses the SLO: try what misses it least.
+            keys = standing.live()
+            key = max(keys, key=lambda one: (standing.slo[one].probability, one))
+            return self._asking(key, self._double(standing, key), "none keeps the SLO so far")
+        chance, rival = max(standing.threats(best, self.rules.close), default=(0.0, best))
+        if 1 - standing.slo[best].probability >= chance:
+            return self._asking(best, self._double(standing, best), f"the SLO of {best}")
         key = min((best, rival), key=lambda one: (standing.effort[one], one))
-        return self._asking(key, 0.5, f"{best} against {rival}")
+        return self._asking(key, self._double(standing, key), f"{best} against {rival}")
+
+    def _double(self, standing: Standing, key: str) -> float:
+        return min(1.0, max(standing.effort[key], self.rules.rungs[0]))
 
     def _asking(self, key: str, effort: float, reason: str) -> Ask:
         left = self.budget.effort - self._effort()
@@ -133,7 +141,7 @@ class Search:
         wanted = self._wanted(standing)
         # What the next one costs is known from those before.
         rate = spent / self._effort() if self.told else 0.0
-        if wanted is None or (spent + rate * wanted.effort <= limit and spent < limit):
+        if spent < limit and spent + rate * wanted.effort <= limit:
             return ""
         return f"${spent / 1e9:.4g} of ${limit / 1e9:.4g} is spent"
 

@@ -10,7 +10,7 @@ from meted.optimise.quantiles import normal_below, normal_quantile
 from meted.optimise.search_values import Measured
 from meted.optimise.slo_evidence import SloEvidence, SloLimits, SloSample, slo_evidence
 
-BROKEN = 0.02
+BROKEN = 0.01
 """A candidate that keeps the SLO with less probability is out."""
 Z90 = normal_quantile(0.95)
 

@@ -13,7 +13,9 @@ from meted.domain.units import NanoUSD, Tokens
 from meted.optimise.gate import UNCHANGED, Verdict
 from meted.optimise.looks import Looks
 from meted.optimise.receipt import Status
-from meted.optimise.rollout import (
+from meted.optimise.rollout import Phase, Rollout, RolloutPlan, begin, handle
+from meted.optimise.rollout_guard import Limits
+from meted.optimise.rollout_moves import (
     ArmFailed,
     BlockEnded,
     Cancelled,
@@ -21,17 +23,11 @@ from meted.optimise.rollout import (
     EnterReceipt,
     Event,
     HouseRestarted,
-    Phase,
     Promote,
     QualityMeasured,
     Return,
-    Rollout,
-    RolloutPlan,
     Route,
-    begin,
-    handle,
 )
-from meted.optimise.rollout_guard import Limits
 from meted.optimise.switchback import Arm, Block, Design
 
 PLAN = RolloutPlan(

@@ -13,6 +13,19 @@ from meted.optimise.gate import Verdict
 from meted.optimise.looks import Looks
 from meted.optimise.receipt import ArmTotals, Status
 from meted.optimise.rollout_guard import Limits, broken_in_canary, broken_so_far, slo_holds
+from meted.optimise.rollout_moves import (
+    ArmFailed,
+    BlockEnded,
+    Cancelled,
+    Effect,
+    EnterReceipt,
+    Event,
+    HouseRestarted,
+    Promote,
+    QualityMeasured,
+    Return,
+    Route,
+)
 from meted.optimise.switchback import Arm, Block, Design, paired, saving_at
 from meted.predict.estimate import Estimate
 
@@ -24,7 +37,8 @@ class RolloutPlan:
     """What a rollout holds itself to.
 
     canary_s: seconds of each of the two blocks before the comparison. looks: where it may be
-    decided; the last is the end. most_void: how many blocks may come to nothing and be repeated.
+    decided; the last is the end. most_void: how many blocks may come to nothing (a restart, no
+    requests) and be repeated.
     """
 
     design: Design
@@ -57,81 +71,6 @@ class Phase(StrEnum):
     COMPARING = "comparing"
     PROMOTED = "promoted"
     RETURNED = "returned"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockEnded:
-    """A turn's time is over; turn: as its Route said."""
-
-    turn: int
-    block: Block
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QualityMeasured:
-    """The gate has judged the second arm."""
-
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmFailed:
-    """An arm's replicas cannot serve; reason is a sentence."""
-
-    arm: Arm
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HouseRestarted:
-    """The house was down; the turn that ran is void."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
-    """A user wants the first arm back."""
-
-    reason: str
-
-
-Event = BlockEnded | QualityMeasured | ArmFailed | HouseRestarted | Cancelled
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Send all requests to this arm: for `seconds`, of which the first `washout_s` count for
-    nothing, and then say BlockEnded with this turn; or from now on, where seconds is None."""
-
-    arm: Arm
-    turn: int
-    seconds: float | None = None
-    washout_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promote:
-    """The second arm is the deployment from now on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Return:
-    """The second arm is taken away; reason: why, with numbers."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnterReceipt:
-    """Move the rollout's receipt. first, second: what the compared blocks served and cost."""
-
-    status: Status
-    reason: str
-    measured: Estimate | None = None
-    first: ArmTotals = ArmTotals()
-    second: ArmTotals = ArmTotals()
-
-
-Effect = Route | Promote | Return | EnterReceipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

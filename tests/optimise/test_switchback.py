@@ -164,7 +164,7 @@ def test_what_both_arms_see_at_once_does_not_change_a_holdout() -> None:
         [replace(one, cost=NanoUSD(one.cost * (1 + at))) for at, one in enumerate(mine)]
         for mine in arms
     ]
-    found, other = (holdout(list(zip(*each, strict=True))) for each in (arms, dearer))
+    found, other = (holdout(list(zip(*each, strict=True)), cluster=4) for each in (arms, dearer))
     assert other.expected == pytest.approx(found.expected, abs=1e-9)
     assert other.low == pytest.approx(found.low, abs=1e-9)
 

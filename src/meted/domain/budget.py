@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from meted.domain.arms import public_name
 from meted.domain.tenancy import Payer
 from meted.domain.units import (
     BudgetName,
@@ -58,8 +59,13 @@ class Budget:
             self.tenant == payer.tenant
             and self.project in (None, payer.project)
             and self.key in (None, payer.key)
-            and (self.deployment is None or self.deployment == deployment)
+            and (self.deployment is None or self.deployment in _names(deployment))
         )
+
+
+def _names(deployment: DeploymentName | None) -> tuple[DeploymentName, ...]:
+    """A version of a deployment is paid for as its clients know it."""
+    return () if deployment is None else (deployment, public_name(deployment))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

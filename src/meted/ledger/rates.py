@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from meted.domain.arms import public_name
 from meted.domain.units import (
     NANOS_PER_SECOND,
     DeploymentName,
@@ -237,9 +238,10 @@ class RateBook:
 
 
 def _scopes(tenant: TenantName, deployment: DeploymentName | None) -> tuple[Scope, ...]:
-    """Narrowest first."""
+    """Narrowest first. A version of a deployment has the rates of what its clients know."""
     if deployment is None:
         return ((tenant, None), (None, None))
+    deployment = public_name(deployment)
     return ((tenant, deployment), (tenant, None), (None, deployment), (None, None))
 
 

@@ -183,6 +183,18 @@ class AuditEntry:
     detail: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A version of something that a house writes down of its levers: a receipt, a rollout, a front.
+
+    kind and name say which; body is JSON.
+    """
+
+    kind: str
+    name: str
+    body: str
+
+
 class Store(Protocol):
     """Durable, exactly once. Blocking: the house calls it from a thread of its own.
 
@@ -226,6 +238,20 @@ class Store(Protocol):
         ...
 
     def losses(self, job: JobName) -> Sequence[LossRow]: ...
+
+    # Documents: versions are added, never changed.
+
+    def append_documents(self, documents: Sequence[Document]) -> None:
+        """Add a version of each: all of them, or none."""
+        ...
+
+    def documents(self, kind: str) -> Sequence[Document]:
+        """The newest version of each of this house's, in the order in which their names came."""
+        ...
+
+    def document_versions(self, kind: str, name: str) -> Sequence[Document]:
+        """Oldest first."""
+        ...
 
     # Prices and rates: versions are added, never changed.
 

@@ -9,6 +9,7 @@ from meted.domain.job import Job, JobProgress, JobStatus, TrainingSpec
 from meted.domain.units import JobName, Micros, NanoUSD
 from meted.ledger.recovery import lost, recovered
 from meted.live.store import Batch, Store, StoreError
+from meted.testing.check_documents import check_documents
 from meted.testing.check_keys import check_audit, check_keys
 from meted.testing.check_leases import check_leases
 from meted.testing.check_terms import check_terms
@@ -66,6 +67,7 @@ def check_store(make_store: MakeStore, *, stored_bytes: Callable[[], bytes] | No
     check_audit(make_store)
     check_terms(make_store)
     check_leases(make_store)
+    check_documents(make_store)
 
 
 def check_exactly_once(make_store: MakeStore) -> None:

@@ -22,6 +22,7 @@ from meted.live.store import (
     AuditEntry,
     Batch,
     Crashed,
+    Document,
     Lease,
     LeaseWish,
     LossRow,
@@ -75,6 +76,15 @@ class DelegatingStore:
 
     def losses(self, job: JobName) -> Sequence[LossRow]:
         return self._through(lambda: self._store.losses(job))
+
+    def append_documents(self, documents: Sequence[Document]) -> None:
+        self._through(lambda: self._store.append_documents(documents))
+
+    def documents(self, kind: str) -> Sequence[Document]:
+        return self._through(lambda: self._store.documents(kind))
+
+    def document_versions(self, kind: str, name: str) -> Sequence[Document]:
+        return self._through(lambda: self._store.document_versions(kind, name))
 
     def price_book(self) -> PriceBook:
         return self._through(self._store.price_book)

@@ -16,10 +16,11 @@ from psycopg.types.numeric import Int8Dumper
 from meted.live.store import StoreDownError, StoreError
 from meted.live.stores.database import Row, Statements, T, Value
 from meted.live.stores.schema.postgres_1 import FIRST
+from meted.live.stores.schema.postgres_2 import SECOND
 
 OLDEST_POSTGRES = 13
 APPLICATION = "meted"
-MIGRATIONS = (FIRST,)
+MIGRATIONS = (FIRST, SECOND)
 """Forward only: the table `meted` counts those that the database has had. Add the next."""
 
 CONNECT_SECONDS = 5

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from meted.domain.arms import public_name
 from meted.domain.budget import Budget, Window
 from meted.domain.line import Account
 from meted.domain.tenancy import Payer
@@ -232,10 +233,15 @@ def charged_before(db: Statements, budget: Budget, window: Window) -> int:
     An hour lies in a window as a whole or not at all.
     """
     scope = [("accounts.tenant", budget.tenant), ("accounts.project", budget.project)]
-    scope += [("accounts.key_id", budget.key), ("accounts.deployment", budget.deployment)]
+    scope += [("accounts.key_id", budget.key)]
     given = [(column, part) for column, part in scope if part is not None]
-    where = " AND ".join(f"{column} = ?" for column, _ in given)
+    texts = [f"{column} = ?" for column, _ in given]
     parts = [part for _, part in given]
+    if budget.deployment is not None:
+        names = _versions(db, budget.deployment)
+        texts.append(f"accounts.deployment IN ({', '.join('?' * len(names))})")
+        parts += names
+    where = " AND ".join(texts)
     ends = "" if window.ends is None else " AND {at} < ?"
     total = 0
     for table, at, unit in (
@@ -254,6 +260,12 @@ def charged_before(db: Statements, budget: Budget, window: Window) -> int:
         )
         total += whole(found[0][0])
     return total
+
+
+def _versions(db: Statements, deployment: DeploymentName) -> list[str]:
+    """A deployment's name and those of its versions, as far as the books know any."""
+    found = db.rows("SELECT DISTINCT deployment FROM accounts WHERE deployment <> ''")
+    return [deployment, *(one for (one,) in found if one != public_name(one) == deployment)]
 
 
 def session_of(batch: Batch) -> str:

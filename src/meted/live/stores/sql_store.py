@@ -19,9 +19,10 @@ from meted.domain.units import (
 from meted.ledger.price_book import PriceBook, PriceVersion
 from meted.ledger.rates import RateBook, RateVersion
 from meted.live.doors import Key
-from meted.live.store import AuditEntry, Batch, Crashed, Lease, LeaseWish, LossRow, Total
+from meted.live.store import AuditEntry, Batch, Crashed, Document, Lease, LeaseWish, LossRow, Total
 from meted.live.stores.accounts import AccountNumbers
 from meted.live.stores.database import Database, Statements
+from meted.live.stores.documents import Documents
 from meted.live.stores.intervals import append, session_number, set_provisional
 from meted.live.stores.keys import AuditLog, Keys
 from meted.live.stores.leases import Leases
@@ -52,6 +53,7 @@ class SqlStore:
         self._accounts = AccountNumbers()
         self._terms = Terms(database)
         self._memory = Memory(database, house)
+        self._documents = Documents(database, house)
         self._leases = Leases(database, house, self._terms.in_force)
         self._keys = Keys(database)
         self._audit = AuditLog(database)
@@ -134,6 +136,15 @@ class SqlStore:
 
     def jobs(self) -> Sequence[Job]:
         return self._memory.jobs()
+
+    def append_documents(self, documents: Sequence[Document]) -> None:
+        self._documents.append(documents)
+
+    def documents(self, kind: str) -> Sequence[Document]:
+        return self._documents.newest(kind)
+
+    def document_versions(self, kind: str, name: str) -> Sequence[Document]:
+        return self._documents.versions(kind, name)
 
     # Prices, rates and budgets.
 

@@ -10,12 +10,13 @@ from meted.live.store import StoreDownError, StoreError
 from meted.live.stores.database import Row, Statements, T, Value, halves, marks
 from meted.live.stores.schema.sqlite_1 import FIRST
 from meted.live.stores.schema.sqlite_2 import SECOND
+from meted.live.stores.schema.sqlite_3 import THIRD
 
 APPLICATION_ID = 0x4D455444
 BUSY_SECONDS = 10.0
 OLDEST_SQLITE = (3, 37, 0)
 
-MIGRATIONS = (FIRST, SECOND)
+MIGRATIONS = (FIRST, SECOND, THIRD)
 """Forward only: the file's user_version counts those it has had. Never edit one; add the next."""
 
 

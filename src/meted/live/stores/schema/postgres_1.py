@@ -313,11 +313,11 @@ BEGIN
 END $$;
 """
 
-_NEVER_UPDATED = """
+NEVER_UPDATED = """
 CREATE TRIGGER {table}_no_update BEFORE UPDATE OR TRUNCATE ON {table}
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
-_NEVER_DELETED = """
+NEVER_DELETED = """
 CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
@@ -331,7 +331,7 @@ FIRST = (
     + _HOURS
     + _MEMORY
     + _RULES
-    + "".join(_NEVER_UPDATED.format(table=table) for table in (*FOLDED, *KEPT))
+    + "".join(NEVER_UPDATED.format(table=table) for table in (*FOLDED, *KEPT))
     + "".join(_DELETED_BY_FOLDING.format(table=table) for table in FOLDED)
-    + "".join(_NEVER_DELETED.format(table=table) for table in KEPT)
+    + "".join(NEVER_DELETED.format(table=table) for table in KEPT)
 )

@@ -327,11 +327,11 @@ CREATE TABLE revision (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT 
 INSERT INTO revision VALUES (1, 1);
 """
 
-_NEVER_UPDATED = """
+NEVER_UPDATED = """
 CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} is append-only; a later entry may correct it'); END;
 """
-_NEVER_DELETED = """
+NEVER_DELETED = """
 CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} is append-only; a later entry may correct it'); END;
 """
@@ -351,7 +351,7 @@ SECOND = (
     + _BOOKS
     + _HOURS
     + _MEMORY
-    + "".join(_NEVER_UPDATED.format(table=table) for table in (*FOLDED, *KEPT))
+    + "".join(NEVER_UPDATED.format(table=table) for table in (*FOLDED, *KEPT))
     + "".join(_DELETED_BY_FOLDING.format(table=table) for table in FOLDED)
-    + "".join(_NEVER_DELETED.format(table=table) for table in KEPT)
+    + "".join(NEVER_DELETED.format(table=table) for table in KEPT)
 )

@@ -1,5 +1,6 @@
 """What a client is told when there is no money for its request: numbers, and the next move."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from meted.domain.budget import Budget, Window
@@ -50,6 +51,18 @@ def no_money(lack: NoMoney, *, now: Micros) -> HouseError:
             "x-meted-budget-reserved-usd": reserved,
             "x-meted-budget-limit-usd": limit,
         },
+    )
+
+
+def unknown_model(name: str, known: Iterable[str]) -> HouseError:
+    """404 for a deployment that clients cannot ask for."""
+    there = ", ".join(known) or "none"
+    return HouseError(
+        f"the model {name!r} does not exist; there are: {there}",
+        status=404,
+        type="invalid_request_error",
+        param="model",
+        code="model_not_found",
     )
 
 

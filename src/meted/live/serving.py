@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from meted.domain.arms import public_name
 from meted.domain.deployment import Deployment
 from meted.domain.line import Account, Kind
 from meted.domain.request import EmbeddingPrompt, EngineRequest, FinishReason, Outcome
@@ -19,6 +20,7 @@ from meted.domain.units import (
 from meted.ledger.attribution import split_step
 from meted.ledger.meter import IN_PROGRESS
 from meted.ledger.recovery import lost
+from meted.live.arms import Arms, NoArms
 from meted.live.clock import Clock
 from meted.live.doors import (
     Begun,
@@ -33,6 +35,7 @@ from meted.live.doors import (
 from meted.live.funding import Funding
 from meted.live.host import Worker, WorkerEnd
 from meted.live.metering import Metering
+from meted.live.refusals import unknown_model
 from meted.live.request_ends import finish_of, row_of
 from meted.live.served import ServedDeployment, ServedReplica
 from meted.live.store import RequestRow
@@ -73,6 +76,7 @@ class Serving:
         self._in_flight = 0
         self._finishes: list[Finish] = []
         self.deployments: dict[DeploymentName, ServedDeployment] = {}
+        self.arms: Arms = NoArms()
         self.closing = False
 
     @property
@@ -116,14 +120,8 @@ class Serving:
     def _admit(self, submission: Submission) -> ServedDeployment:
         served = self.deployments.get(submission.deployment)
         if served is None or served.closed:
-            known = ", ".join(n for n, s in self.deployments.items() if not s.closed) or "none"
-            raise HouseError(
-                f"the model {submission.deployment!r} does not exist; there are: {known}",
-                status=404,
-                type="invalid_request_error",
-                param="model",
-                code="model_not_found",
-            )
+            known = (public_name(n) for n, s in self.deployments.items() if not s.closed)
+            raise unknown_model(public_name(submission.deployment), dict.fromkeys(known))
         if self.closing:
             raise HouseError(
                 "the house is shutting down; try again in a moment",
@@ -147,7 +145,7 @@ class Serving:
         )
         if refusal is not None:
             raise HouseError(
-                f"the queue of {submission.deployment!r} is full: {refusal.queued} of "
+                f"the queue of {public_name(submission.deployment)!r} is full: {refusal.queued} of "
                 f"{refusal.limit} places taken; try again in {refusal.retry_after_s} s",
                 status=503,
                 type="server_error",
@@ -238,8 +236,43 @@ class Serving:
                 elif request.arrived < now - QUEUE_TIMEOUT_US:
                     served.waiting.remove(request)
                     waited = QUEUE_TIMEOUT_US // 1_000_000
-                    error = f"no replica of {served.deployment.name!r} was free for {waited} s"
+                    name = public_name(served.deployment.name)
+                    error = f"no replica of {name!r} was free for {waited} s"
                     self._end(served, request, Outcome.EXPIRED, None, error=error)
+                elif request.arrived < now - QUEUE_TIMEOUT_US // 2:
+                    self._move_waiting(served, request)
+
+    # Versions of one deployment.
+
+    def move_waiting(self, name: DeploymentName) -> None:
+        """Requests that wait for a version that cannot serve go to the one that can."""
+        served = self.deployments[name]
+        for request in list(served.waiting):
+            self._move_waiting(served, request)
+
+    def _move_waiting(self, served: ServedDeployment, request: LiveRequest) -> None:
+        if self._other_arm(served) is not None:
+            served.waiting.remove(request)
+            self._moved(served, request)
+
+    def _moved(self, served: ServedDeployment, request: LiveRequest) -> bool:
+        """Try a request of which nothing was seen on the version that serves its deployment."""
+        other = self._other_arm(served)
+        if other is None or request.completion_tokens or request.cancelled or self.closing:
+            return False
+        self._lose(request)
+        for account in (request.account, lost(request.account)):
+            self._metering.meter.settle(account)
+        self.arms.moved(request)
+        request.move(other.deployment)
+        other.waiting.push_front(request)
+        self._dispatch(other)
+        return True
+
+    def _other_arm(self, served: ServedDeployment) -> ServedDeployment | None:
+        name = self.arms.elsewhere(served.deployment.name)
+        other = None if name is None else self.deployments.get(name)
+        return None if other is None or other.closed else other
 
     # Deployments and replicas.
 
@@ -331,6 +364,10 @@ class Serving:
     ) -> None:
         request = replica.running.pop(RequestId(message.request_id), None)
         if request is None:
+            return
+        request.rejected = True
+        if self._moved(served, request):
+            self._dispatch(served)
             return
         self._tell(
             request,
@@ -441,6 +478,8 @@ class Serving:
             unseen = request.completion_tokens == 0 and request.attempts < MOST_ATTEMPTS
             if request.cancelled:
                 self._end(served, request, Outcome.CANCELLED, FinishReason.CANCELLED)
+            elif self._moved(served, request):
+                pass
             elif unseen and not self.closing and not replica.draining:
                 self._lose(request)
                 retried.append(request)
@@ -513,6 +552,7 @@ class Serving:
             self._tell(request, ended)
 
         row = row_of(request, outcome, usage, clock=self._clock, now=now)
+        self.arms.ended(request, row)
         self._metering.request_ended(row, tell)
         self._in_flight -= 1
         if self._in_flight == 0:

@@ -3,11 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meted.domain.budget import Window
+from meted.domain.deployment import Deployment
 from meted.domain.line import Account
-from meted.domain.units import BudgetName, Micros, NanoUSD, ReplicaId, TransferId
+from meted.domain.units import (
+    BudgetName,
+    DeploymentName,
+    Micros,
+    NanoUSD,
+    ReplicaId,
+    TransferId,
+)
 from meted.live.doors import Ended, HouseError, RequestEvent, Submission
 from meted.live.pricing import Tariff
 
@@ -57,6 +65,7 @@ class LiveRequest:
 
     windows, transfer, reserved: the budgets that cover it, and what is set aside in them.
     parked: since when it waits for money. stopped: the budget whose money ended it early.
+    rejected: an engine refused it. moved_from: the version of its deployment that could not serve.
     """
 
     submission: Submission
@@ -82,3 +91,16 @@ class LiveRequest:
     gaps: list[Micros] = field(default_factory=list[Micros])
     cancelled: bool = False
     ended: bool = False
+    rejected: bool = False
+    moved_from: DeploymentName | None = None
+
+    def move(self, deployment: Deployment) -> None:
+        """Begin anew as a request for this version of its deployment. Its money stays set aside."""
+        self.moved_from = self.submission.deployment
+        self.submission = replace(self.submission, deployment=deployment.name)
+        self.account = replace(
+            self.account, deployment=deployment.name, model=deployment.checkpoint
+        )
+        self.replica = None
+        self.attempts = 0
+        self.dispatched = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from meted.domain.units import Micros
-from meted.live.store import AuditEntry, Batch, StoreDownError, StoreError
+from meted.live.store import AuditEntry, Batch, Document, StoreDownError, StoreError
 from meted.live.stores import open_database, open_store
 from meted.live.stores.database import Statements
 from meted.live.stores.sql_store import SqlStore
@@ -74,6 +74,8 @@ def test_killed_writer_leaves_every_batch_whole(path: Path) -> None:
         "UPDATE charges SET price = 0",
         "DELETE FROM charges",
         "DELETE FROM audit",
+        "DELETE FROM documents",
+        "UPDATE documents SET body = '{}'",
         "INSERT INTO folding DEFAULT VALUES",
         "INSERT INTO lines VALUES (1, 0, 99, 1, null, 1, 1)",
         "INSERT INTO lines VALUES (1, 7, 0, 1, null, 1, 1)",
@@ -89,6 +91,7 @@ def test_the_file_itself_refuses_to_edit_what_is_closed(path: Path, statement: s
         )
     )
     store.audit(AuditEntry(at=Micros(0), actor="a", action="b", subject="c", detail={}))
+    store.append_documents([Document(kind="receipt", name="chat~2", body="{}")])
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")

@@ -107,8 +107,10 @@ class LocalWorker:
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
-    def ended(self, cpu_nanos: int) -> None:
-        """The process has been reaped; its clock stopped here."""
+    def ended(self, cpu_nanos: int, code: int) -> None:
+        """The process has been reaped, with this exit status; its clock stopped here."""
+        # Popen did not reap it itself, and would warn of it for ever.
+        self._process.returncode = code
         self._last_cpu = max(self._last_cpu, cpu_nanos)
         self._ended = True
 
@@ -171,12 +173,13 @@ def _reap(loop: asyncio.AbstractEventLoop, worker: LocalWorker, link: _Link, on_
     try:
         _, status, usage = os.wait4(worker.pid, 0)
         cpu = round((usage.ru_utime + usage.ru_stime) * 1e9)
-        reason = _reason(status)
+        code = os.waitstatus_to_exitcode(status)
+        reason = _reason(code)
     except ChildProcessError:
-        cpu, reason = 0, "was reaped by somebody else"
+        cpu, code, reason = 0, 0, "was reaped by somebody else"
 
     async def finish() -> None:
-        worker.ended(cpu)
+        worker.ended(cpu, code)
         with suppress(TimeoutError):
             await asyncio.wait_for(link.lost.wait(), timeout=1.0)
         link.close()
@@ -186,8 +189,7 @@ def _reap(loop: asyncio.AbstractEventLoop, worker: LocalWorker, link: _Link, on_
         asyncio.run_coroutine_threadsafe(finish(), loop)
 
 
-def _reason(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
+def _reason(code: int) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit status {code}"

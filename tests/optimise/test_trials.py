@@ -129,21 +129,27 @@ def test_equal_seeds_ask_alike_and_others_begin_elsewhere() -> None:
     assert [told.trial for told in one.told[:8]] != [told.trial for told in other.told[:8]]
 
 
-def test_a_trial_that_diverged_or_failed_never_goes_on() -> None:
+@pytest.mark.parametrize(("loss", "failed"), [(1.0, "out of memory"), (math.nan, None)])
+def test_a_trial_that_diverged_or_failed_never_goes_on(loss: float, failed: str | None) -> None:
+    """The best of its rung, and yet nothing more is asked."""
     trials = Trials(
         names=("a", "b", "c"), ladder=LADDER, goal=LeastLoss(budget=NanoUSD(10**9)), seed=0
     )
     for _ in range(3):
         trials, ask = trials.ask()
         assert ask is not None and ask.rung == 0
-        failed = "out of memory" if ask.trial == "b" else None
-        loss = 1.0 if ask.trial == "b" else math.nan
-        trials = trials.tell(
-            TrialTold(trial=ask.trial, rung=0, loss=loss, cost=NanoUSD(1_000), failed=failed)
+        best = ask.trial == "b"
+        told = TrialTold(
+            trial=ask.trial,
+            rung=0,
+            loss=loss if best else math.nan,
+            cost=NanoUSD(1_000),
+            failed=failed,
         )
+        trials = trials.tell(told)
     _, ask = trials.ask()
     assert ask is None
-    assert trials.answer().best == "b"
+    assert trials.answer().best == (None if math.isnan(loss) else "b")
     assert trials.answer().stopped == "every trial that is worth it has been trained"
 
 

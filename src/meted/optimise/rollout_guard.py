@@ -13,6 +13,9 @@ CANARY_Z = 1.645
 GUARD_Z = 3.0
 """One-sided 99.9 %, as the guard looks after every block."""
 GUARD_LEVEL = 0.998
+GROSS = 0.2
+"""Before there are pairs to tell a burst from a slower arm, an attainment that falls short by more
+than this ends a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +47,16 @@ def broken_in_canary(blocks: Sequence[Block], limits: Limits) -> Broken | None:
 
 
 def broken_so_far(blocks: Sequence[Block], limits: Limits) -> Broken | None:
-    """As in the canary but beyond doubt, over all blocks so far."""
+    """As in the canary but beyond doubt, over all blocks so far, as it is asked after each."""
     failing = _failing(blocks, limits, GUARD_Z)
     if failing is not None:
         return failing
-    slipping = _slipping(blocks, limits, GUARD_Z)
     pairs = paired(blocks)
-    if slipping is None or len(pairs) < LEAST_PAIRS:
-        return slipping
+    if len(pairs) < LEAST_PAIRS:
+        return _slipping(blocks, limits, GUARD_Z, GROSS)
+    slipping = _slipping(blocks, limits, GUARD_Z)
+    if slipping is None:
+        return None
     # Requests of a burst miss together: only pairs tell a burst from a slower arm.
     worse = any(
         attainment_change(pairs, met, level=GUARD_LEVEL).high < 0 for _, _, met in _targets(limits)
@@ -98,13 +103,15 @@ def _failing(blocks: Sequence[Block], limits: Limits, z: float) -> Broken | None
     )
 
 
-def _slipping(blocks: Sequence[Block], limits: Limits, z: float) -> Broken | None:
+def _slipping(
+    blocks: Sequence[Block], limits: Limits, z: float, margin: float = 0.0
+) -> Broken | None:
     for name, target, met in _targets(limits):
         asked, good = _count(blocks, Arm.SECOND, met)
         if not asked or not _count(blocks, Arm.FIRST, met)[0]:
             continue
         first = _share(blocks, Arm.FIRST, met)
-        if wilson(good, asked, z)[1] < min(target, first):
+        if wilson(good, asked, z)[1] < min(target, first) - margin:
             return Broken(
                 status=Status.SLIPPED_SLO,
                 reason=f"{name} was met for {good / asked:.2%} of {asked} requests, "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meted.domain.tenancy import DEFAULT_PROJECT
-from meted.domain.units import JobName, KeyId, ProjectName, TenantName
+from meted.domain.units import JobName, KeyId, NanoUSD, ProjectName, TenantName
 
 
 class Method(StrEnum):
@@ -14,13 +14,54 @@ class Method(StrEnum):
     FULL = "full"
 
 
+class LoraTargets(StrEnum):
+    """Which linear layers get adapters."""
+
+    ALL = "all"
+    ATTENTION = "attention"
+    MLP = "mlp"
+
+
+class RateFinder(StrEnum):
+    """Whence a search takes the middle of its learning rates: the recipe of the optimizer, a range
+    test of the network itself, or one of a proxy with fewer layers."""
+
+    RECIPE = "recipe"
+    RANGE = "range"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoTraining:
+    """A search for the job's levers before its training: trials, the poor ones cut short.
+
+    price: nano-USD per device-hour at which trials are reckoned; 0: they are compared all the same,
+    and cost nothing. budget: of all trials together; None: as much as the job itself will cost.
+    deadline_s: of wall time, from when the search began. target_loss: the least dollars to this
+    held-out loss are sought; None: the least loss. levers: of `AUTO_LEVERS`. trials: the most that
+    are begun. finish: the best trial trains on to the job's end; else its weights, as they are, are
+    the result.
+    """
+
+    price: NanoUSD = NanoUSD(0)
+    budget: NanoUSD | None = None
+    deadline_s: float | None = None
+    target_loss: float | None = None
+    levers: tuple[str, ...] = ("optimizer", "rate", "rank", "targets")
+    trials: int = 27
+    finder: RateFinder = RateFinder.RANGE
+    finish: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
     """What a user asks of a training job.
 
     steps counts optimizer steps; epochs passes over the training part; exactly one is given.
     batch_tokens: tokens per optimizer step, or None for the whole training part in each step
-    (full-batch gradient descent). micro_batch: sequences per forward pass.
+    (full-batch gradient descent). micro_batch: sequences per forward pass. lora_alpha: adapters
+    count lora_alpha / lora_rank; None: 2. patience: so many held-out losses in a row without a new
+    least end the training, whose result is then the weights of the least; None: never.
     """
 
     name: JobName
@@ -38,6 +79,10 @@ class TrainingSpec:
     micro_batch: int = 2
     batch_tokens: int | None = 2048
     lora_rank: int = 16
+    lora_alpha: float | None = None
+    lora_targets: LoraTargets = LoraTargets.ALL
+    activation_checkpointing: bool = False
+    patience: int | None = None
     warmup: float = 0.05
     weight_decay: float = 0.0
     held_out: float = 0.1
@@ -45,6 +90,7 @@ class TrainingSpec:
     checkpoint_every: int = 20
     seed: int = 0
     precision: str = "auto"
+    auto: AutoTraining | None = None
 
 
 class JobStatus(StrEnum):

@@ -6,7 +6,8 @@ import torch
 from meted.live.training.checkpoint import CheckpointFolder
 from meted.live.training.errors import TrainingError
 from meted.live.training.house import StopOrdered
-from meted.live.training.spec import OPTIMIZER_NAMES
+from meted.live.training.loop import gave_up
+from meted.live.training.spec import OPTIMIZER_NAMES, has_low_bit
 from meted.live.wire import (
     Checkpointed,
     Evaluated,
@@ -38,13 +39,27 @@ def polls_until_step(make_loop: MakeLoop, folder: Path, step: int, **changes: ob
     return seen[0]
 
 
+def needs_library(optimizer: str) -> None:
+    if optimizer == "adamw8bit" and not has_low_bit():
+        pytest.skip("bitsandbytes, the extra low-bit, is not installed")
+
+
 @pytest.mark.parametrize(
     ("method", "optimizer"),
-    [("lora", "adamw"), ("full", "adamw"), ("full", "muon"), ("lora", "momentum"), ("full", "gd")],
+    [
+        ("lora", "adamw"),
+        ("full", "adamw"),
+        ("full", "muon"),
+        ("lora", "momentum"),
+        ("full", "gd"),
+        ("lora", "lion"),
+        ("lora", "adamw8bit"),
+    ],
 )
 def test_a_resumed_job_takes_exactly_the_same_course(
     make_loop: MakeLoop, tmp_path: Path, method: str, optimizer: str
 ) -> None:
+    needs_library(optimizer)
     changes = {"method": method, "optimizer": optimizer}
     straight = make_loop(tmp_path / "straight", Recorder(), **changes)
     straight.run()
@@ -170,6 +185,7 @@ def test_the_house_hears_everything_in_order(make_loop: MakeLoop, tmp_path: Path
 def test_every_optimizer_learns_with_its_own_rate(
     make_loop: MakeLoop, tmp_path: Path, optimizer: str, method: str
 ) -> None:
+    needs_library(optimizer)
     loop = make_loop(
         tmp_path, Recorder(), optimizer=optimizer, method=method, learning_rate=None, eval_every=99
     )
@@ -202,3 +218,81 @@ def test_a_lost_loss_is_an_error_that_names_the_rate(make_loop: MakeLoop, tmp_pa
     loop = make_loop(tmp_path, Recorder(), optimizer="sgd", learning_rate=1e30, method="full")
     with pytest.raises(TrainingError, match="lower learning_rate"):
         loop.run()
+
+
+def test_patience_ends_training_and_keeps_the_best_weights(
+    make_loop: MakeLoop, tmp_path: Path
+) -> None:
+    # This rate is too high to settle: held-out losses go up again.
+    changes = {"steps": 60, "eval_every": 2, "learning_rate": 0.6, "optimizer": "adam"}
+    house = Recorder()
+    loop = make_loop(tmp_path / "patient", house, patience=3, **changes)
+    state = loop.run()
+    seen = [one.loss for one in house.of(Evaluated) if one.when == "during"]
+    assert state.step < 60
+    assert min(seen[-3:]) >= min(seen[:-3]), "three losses in a row were no better"
+    assert state.held_out["after"] == min(seen)
+    assert loop._measure() == pytest.approx(min(seen), abs=1e-6), "the weights are those"
+
+
+def test_patience_holds_across_a_kill_between_mark_and_checkpoint(
+    make_loop: MakeLoop, tmp_path: Path
+) -> None:
+    changes = {
+        **{"steps": 60, "eval_every": 2, "checkpoint_every": 6, "patience": 3},
+        **{"learning_rate": 0.6, "optimizer": "adam"},
+    }
+    straight = make_loop(tmp_path / "straight", Recorder(), **changes)
+    straight.run()
+    cut = Recorder()
+    send = cut.send
+
+    def go_away(frames):
+        send(frames)
+        cut.closed = cut.closed or any(
+            isinstance(one, Evaluated) and one.step == 8 for one in frames
+        )
+
+    cut.send = go_away
+    with pytest.raises(StopOrdered):
+        make_loop(tmp_path / "cut", cut, **changes).run()
+    resumed = make_loop(tmp_path / "cut", Recorder(), **changes)
+    resumed.run()
+    assert [(one.step, one.loss) for one in resumed.state.marks] == [
+        (one.step, one.loss) for one in straight.state.marks
+    ]
+    assert resumed.state.losses == straight.state.losses
+    assert resumed.state.held_out == straight.state.held_out
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "ends"),
+    [
+        ([3.0, 2.0, 2.5], 2, False),
+        ([3.0, 2.0, 2.5, 2.0], 2, True),
+        ([3.0, 2.0, 2.5, 1.9], 2, False),
+        ([3.0, 4.0, 5.0], None, False),
+        ([], 1, False),
+    ],
+)
+def test_patience_counts_losses_without_a_new_least(
+    losses: list[float], patience: int | None, ends: bool
+) -> None:
+    assert gave_up(losses, patience) is ends
+
+
+def test_activation_checkpointing_changes_no_loss(make_loop: MakeLoop, tmp_path: Path) -> None:
+    losses = [
+        make_loop(tmp_path / str(on), Recorder(), activation_checkpointing=on).run().losses
+        for on in (False, True)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_device_time_of_steps_is_kept_across_a_stop(make_loop: MakeLoop, tmp_path: Path) -> None:
+    first = make_loop(tmp_path, Recorder({9: [Stop()]}))
+    with pytest.raises(StopOrdered):
+        first.run()
+    again = make_loop(tmp_path, Recorder())
+    again.begin()
+    assert again.state.nanos == first.state.nanos > 0

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from meted.domain.job import Method, TrainingSpec
+from meted.domain.job import LoraTargets, Method, TrainingSpec
 from meted.live.training.errors import TrainingError
 from meted.live.training.fused_loss import fused_cross_entropy
 from meted.live.training.model import has_fast_bf16, load_trainee, save_merged
@@ -70,6 +70,38 @@ def test_merging_keeps_what_was_learnt(
     merged = network(input_ids=ids, labels=ids).loss.item()
     assert trained < before - 0.3
     assert merged == pytest.approx(trained, rel=1e-5 if precision == "fp32" else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers"),
+    [
+        ("all", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
+        ("attention", {"q_proj", "k_proj", "v_proj", "o_proj"}),
+        ("mlp", {"gate_proj", "up_proj", "down_proj"}),
+    ],
+)
+def test_adapters_stand_on_the_layers_asked_for(
+    tiny_folder: Path, spec: TrainingSpec, targets: str, layers: set[str]
+) -> None:
+    trainee = load_trainee(tiny_folder, replace(spec, lora_targets=LoraTargets(targets)))
+    assert {name.split(".lora_")[0].split(".")[-1] for name in trainee.parameters} == layers
+
+
+def test_alpha_scales_what_adapters_add(
+    tiny_folder: Path, spec: TrainingSpec, tmp_path: Path
+) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny_folder).state_dict()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    added = []
+    for alpha in (None, 8.0, 4.0):
+        changed = replace(spec, lora_alpha=alpha, lora_targets=LoraTargets.ATTENTION)
+        trainee = load_trainee(tiny_folder, changed)
+        weights = {key: torch.ones_like(one) for key, one in trainee.weights().items()}
+        save_merged(tiny_folder, changed, weights, tmp_path / str(alpha))
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / str(alpha)).state_dict()
+        added.append((merged[name] - base[name]).mean().item())
+    assert added[0] == pytest.approx(added[1], rel=1e-4), "twice the rank of 4 by default"
+    assert added[2] == pytest.approx(added[1] / 2, rel=1e-4)
 
 
 def test_weights_of_another_kind_are_refused(tiny_folder: Path, spec: TrainingSpec) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from meted.domain.job import Method, TrainingSpec
+from meted.domain.job import AutoTraining, Method, TrainingSpec
 from meted.live.training.optimizers import OPTIMIZERS
 from meted.live.training.spec import (
     OPTIMIZER_NAMES,
     check_spec,
+    has_low_bit,
     load_spec_yaml,
     spec_from_mapping,
 )
@@ -32,6 +33,23 @@ def test_without_steps_and_epochs_one_epoch_is_meant() -> None:
     spec = spec_from_mapping(LEAST)
     assert (spec.steps, spec.epochs) == (None, 1)
     assert spec.tenant == "default"
+
+
+def test_auto_is_a_search_with_or_without_wishes() -> None:
+    assert spec_from_mapping(LEAST).auto is None
+    assert spec_from_mapping({**LEAST, "auto": False}).auto is None
+    assert spec_from_mapping({**LEAST, "auto": True}).auto == AutoTraining()
+    wished = spec_from_mapping({**LEAST, "auto": {"levers": ["rate"], "trials": 4}}).auto
+    assert wished == AutoTraining(levers=("rate",), trials=4)
+
+
+def test_eight_bits_need_their_library() -> None:
+    spec = replace(GOOD, optimizer="adamw8bit")
+    if has_low_bit():
+        check_spec(spec)
+    else:
+        with pytest.raises(ValueError, match=r"install meted\[low-bit\]"):
+            check_spec(spec)
 
 
 def test_gd_has_no_batch() -> None:
@@ -65,6 +83,19 @@ def test_gd_has_no_batch() -> None:
         ({"seed": -1}, "seed"),
         ({"precision": "fp8"}, "precision is 'fp8', expected one of auto, fp32, bf16"),
         ({"method": "qlora"}, "method is 'qlora', expected one of lora, full"),
+        ({"lora_alpha": 0.0}, "lora_alpha is 0.0, expected more than 0"),
+        ({"lora_targets": "heads"}, "lora_targets is 'heads', expected one of all, attention, mlp"),
+        ({"patience": 0}, "patience is 0, expected at least 1"),
+        ({"auto": AutoTraining(levers=())}, "auto.levers is empty"),
+        ({"auto": AutoTraining(levers=("rte",))}, "auto.levers has 'rte'.*did you mean 'rate'"),
+        ({"auto": AutoTraining(trials=0)}, "auto.trials is 0, expected 1 to 1000"),
+        ({"auto": AutoTraining(budget=0)}, "auto.budget is 0"),
+        ({"auto": AutoTraining(deadline_s=0.0)}, "auto.deadline_s is 0.0"),
+        ({"auto": AutoTraining(target_loss=float("inf"))}, "auto.target_loss is inf"),
+        (
+            {"method": Method.FULL, "auto": AutoTraining(levers=("rank",))},
+            "which method full does not have",
+        ),
     ],
 )
 def test_a_bad_value_is_named_with_what_was_expected(
@@ -83,6 +114,8 @@ def test_a_bad_value_is_named_with_what_was_expected(
         ({"name": "tuned"}, "needs base and data"),
         ({**LEAST, "steps": "ten"}, "Expected `int | null`"),
         ({**LEAST, "method": "qlora"}, "method"),
+        ({**LEAST, "auto": {"trils": 3}}, "unknown key 'trils' under auto.*mean 'trials'"),
+        ({**LEAST, "auto": 3}, r"Expected `object \| null`"),
     ],
 )
 def test_an_unknown_key_or_type_is_an_error(mapping: dict[str, Any], expected: str) -> None:

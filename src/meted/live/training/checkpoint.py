@@ -15,10 +15,11 @@ _FILE = re.compile(r"step-(\d{8})\.pt")
 
 
 class CheckpointFolder:
-    """The checkpoints of one job, by step."""
+    """The checkpoints of one training, by step; the newest `kept` stay."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kept: int = KEPT) -> None:
         self._folder = folder
+        self._kept = kept
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):
             leftover.unlink()
@@ -27,7 +28,7 @@ class CheckpointFolder:
         """Make the content durable: when this returns, even a power cut does not lose it."""
         with write_whole(self._folder / f"step-{step:08d}.pt") as file:
             torch.save(content, file)
-        for _, old in self._files()[KEPT:]:
+        for _, old in self._files()[self._kept :]:
             old.unlink()
 
     def newest(self) -> dict[str, Any] | None:

@@ -29,6 +29,10 @@ class House:
     def __init__(self, link: Link) -> None:
         self._link = link
 
+    @property
+    def link(self) -> Link:
+        return self._link
+
     def tell(self, *frames: Frame) -> None:
         self._link.send(frames)
 

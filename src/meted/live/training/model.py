@@ -2,6 +2,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
-from meted.domain.job import Method, TrainingSpec
+from meted.domain.job import LoraTargets, Method, TrainingSpec
 from meted.live.training.errors import TrainingError
 from meted.live.training.fused_loss import fused_cross_entropy
 
 BYTES_PER_MOVED_PARAMETER = 16
 """Weight, gradient and two moments, in float32."""
+ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 ROOM_BYTES = 1 << 30
 """Activations of a micro-batch and the libraries themselves."""
 
@@ -72,16 +75,22 @@ class Trainee:
                 parameter.copy_(weights[name])
 
 
-def load_trainee(folder: Path, spec: TrainingSpec) -> Trainee:
+def load_trainee(folder: Path, spec: TrainingSpec, *, layers: float = 1.0) -> Trainee:
     """The network of a Hugging Face folder, ready to be trained as the spec says.
 
-    Raises TrainingError if memory is short.
+    layers: the share of its layers, evenly chosen, that a proxy keeps. Raises TrainingError if
+    memory is short.
     """
     _check_memory(folder, spec)
     torch.manual_seed(spec.seed)
     network = _load(folder)
+    if layers < 1:
+        _thin(network, layers)
     head = _separable_head(network)
     shell = _wrap(network, spec)
+    if spec.activation_checkpointing:
+        # Chen et al. 2016: a layer's activations are worked out again when its gradient is.
+        network.gradient_checkpointing_enable({"use_reentrant": False})
     bf16 = spec.precision == "bf16" or (spec.precision == "auto" and has_fast_bf16())
     if bf16 and spec.method is Method.LORA:
         # Autocast would turn the frozen matrices into bfloat16 again in every forward pass.
@@ -125,20 +134,54 @@ def _load(folder: Path) -> Any:
     return network
 
 
+def _thin(network: Any, share: float) -> None:
+    """Keep this share of the layers. Raises TrainingError where they are not found."""
+    count = network.config.num_hidden_layers
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == count:
+                kept = np.unique(np.linspace(0, count - 1, max(2, round(share * count))).round())
+                setattr(module, name, nn.ModuleList([child[int(one)] for one in kept]))
+                network.config.num_hidden_layers = len(kept)
+                return
+    raise TrainingError("the network's layers stand in no list; take finder range or recipe")
+
+
 def _wrap(network: Any, spec: TrainingSpec) -> Any:
-    """Adapters on all linear layers (Hu et al. 2021; all layers: Dettmers et al. 2023)."""
+    """Adapters on linear layers (Hu et al. 2021; on all of them: Dettmers et al. 2023)."""
     if spec.method is Method.FULL:
         return network
+    alpha = 2 * spec.lora_rank if spec.lora_alpha is None else spec.lora_alpha
     return get_peft_model(
         network,
         LoraConfig(
             r=spec.lora_rank,
-            lora_alpha=2 * spec.lora_rank,
+            lora_alpha=alpha,  # pyright: ignore[reportArgumentType]
             lora_dropout=0.0,
-            target_modules="all-linear",
+            target_modules=_targets(network, spec.lora_targets),
             task_type="CAUSAL_LM",
         ),
     )
+
+
+def _targets(network: Any, targets: LoraTargets) -> str | list[str]:
+    """The linear layers inside attention, or the others. Raises TrainingError if there are none."""
+    if targets is LoraTargets.ALL:
+        return "all-linear"
+    output = network.get_output_embeddings()
+    linear = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not output
+    ]
+    wanted = targets is LoraTargets.ATTENTION
+    chosen = [name for name in linear if bool(ATTENTION.search(name)) is wanted]
+    if not chosen:
+        raise TrainingError(
+            f"lora_targets is {targets!r}, but none of the network's {len(linear)} linear layers "
+            "is of that kind by its name; take lora_targets all"
+        )
+    return chosen
 
 
 def _separable_head(network: Any) -> Tensor | None:

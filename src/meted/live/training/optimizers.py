@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from lion_pytorch import Lion
 from torch import Tensor, optim
 from torch.optim import Optimizer
 
 from meted.domain.job import Method, TrainingSpec
+from meted.live.training.errors import TrainingError
 
 Build = Callable[[Sequence[Tensor], float, float], list[Optimizer]]
 """From parameters, learning rate and weight decay to optimizers that step together."""
@@ -50,6 +53,18 @@ def _muon(parameters: Sequence[Tensor], rate: float, decay: float) -> list[Optim
     return built
 
 
+def _adamw8bit(parameters: Sequence[Tensor], rate: float, decay: float) -> list[Optimizer]:
+    """Both moments in 8 bits by blocks of 256 (Dettmers et al. 2022), 2 bytes where AdamW has 8;
+    tensors of fewer than 4,096 numbers keep 32 bits."""
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore
+    except ImportError as error:
+        raise TrainingError(
+            "optimizer adamw8bit needs bitsandbytes; install meted[low-bit], or take adamw"
+        ) from error
+    return [cast(Optimizer, AdamW8bit(parameters, lr=rate, weight_decay=decay))]
+
+
 # gd is the plain method on the whole training part in each step (Cauchy 1847). Gradients are
 # clipped to norm 1. Tried on SmolLM2-135M with LoRA, 10 steps of 1024 tokens: held-out loss 3.116
 # becomes 2.938, 2.878, 2.804 with adamw at 5e-4, 1e-3, 2e-3, and 2.914 with sgd at 0.5, which
@@ -61,12 +76,15 @@ OPTIMIZERS: dict[str, Recipe] = {
     "nesterov": Recipe(build=_sgd(momentum=0.9, nesterov=True), lora=0.1, full=0.01),
     "adam": Recipe(build=_plain(optim.Adam), lora=1e-3, full=3e-5),
     "adamw": Recipe(build=_plain(optim.AdamW), lora=1e-3, full=3e-5),
+    "adamw8bit": Recipe(build=_adamw8bit, lora=1e-3, full=3e-5),
     "adafactor": Recipe(build=_plain(optim.Adafactor), lora=1e-2, full=1e-3),
     "adagrad": Recipe(build=_plain(optim.Adagrad), lora=2e-3, full=1e-4),
     "rmsprop": Recipe(build=_plain(optim.RMSprop), lora=2e-4, full=1e-5),
     "nadam": Recipe(build=_plain(optim.NAdam), lora=1e-3, full=3e-5),
     "radam": Recipe(build=_plain(optim.RAdam), lora=1e-3, full=5e-5),
     "muon": Recipe(build=_muon, lora=1e-3, full=5e-5),
+    # Chen et al. 2023: 3 to 10 times below AdamW's.
+    "lion": Recipe(build=_plain(Lion), lora=2e-4, full=5e-6),
 }
 
 

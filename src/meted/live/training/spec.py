@@ -1,17 +1,19 @@
 """A training spec from a user's hands: read, completed and checked before anything starts."""
 
 import difflib
+import importlib.util
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
 
-from meted.domain.job import Method, TrainingSpec
+from meted.domain.job import AutoTraining, LoraTargets, Method, TrainingSpec
+from meted.live.training.auto_spec import check_auto
 
 DEFAULT_TENANT = "default"
 OPTIMIZER_NAMES = (
@@ -21,12 +23,14 @@ OPTIMIZER_NAMES = (
     "nesterov",
     "adam",
     "adamw",
+    "adamw8bit",
     "adafactor",
     "adagrad",
     "rmsprop",
     "nadam",
     "radam",
     "muon",
+    "lion",
 )
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -87,6 +91,7 @@ def _spec(mapping: Mapping[str, Any], *, strict: bool) -> TrainingSpec:
     if missing:
         raise ValueError(f"a training spec needs {' and '.join(missing)}; add what is missing")
     completed = dict(mapping)
+    completed["auto"] = _auto(completed.get("auto"))
     completed.setdefault("tenant", DEFAULT_TENANT)
     if completed.get("steps") is None and completed.get("epochs") is None:
         completed["epochs"] = 1
@@ -98,6 +103,20 @@ def _spec(mapping: Mapping[str, Any], *, strict: bool) -> TrainingSpec:
         raise ValueError(f"wrong value in a training spec: {error}") from None
     check_spec(spec)
     return spec
+
+
+def _auto(given: object) -> object:
+    """`auto: true` asks for a search with nothing but defaults."""
+    if isinstance(given, bool):
+        return {} if given else None
+    if isinstance(given, Mapping):
+        known = tuple(field.name for field in fields(AutoTraining))
+        for key in map(str, cast(Mapping[object, object], given)):
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                raise ValueError(f"unknown key {key!r} under auto in a training spec; {hint}")
+    return given
 
 
 def check_spec(spec: TrainingSpec) -> None:
@@ -128,6 +147,10 @@ def check_spec(spec: TrainingSpec) -> None:
             "batch_tokens", spec.batch_tokens, f"at least sequence_tokens ({spec.sequence_tokens})"
         )
     _check_number("lora_rank", spec.lora_rank, low=1, high=1024)
+    _check_number("lora_alpha", spec.lora_alpha, low=0, high=65_536, open_low=True)
+    if spec.lora_targets not in tuple(LoraTargets):
+        _refuse("lora_targets", spec.lora_targets, f"one of {', '.join(LoraTargets)}")
+    _check_number("patience", spec.patience, low=1, high=10_000)
     _check_number("warmup", spec.warmup, low=0, high=0.5)
     _check_number("weight_decay", spec.weight_decay, low=0, high=1)
     _check_number("held_out", spec.held_out, low=0, high=0.5, open_low=True)
@@ -136,6 +159,8 @@ def check_spec(spec: TrainingSpec) -> None:
     _check_number("seed", spec.seed, low=0, high=2**63 - 1)
     if spec.precision not in PRECISIONS:
         _refuse("precision", spec.precision, f"one of {', '.join(PRECISIONS)}")
+    if spec.auto is not None:
+        check_auto(spec, spec.auto)
 
 
 def _check_optimizer(name: str) -> None:
@@ -143,6 +168,16 @@ def _check_optimizer(name: str) -> None:
         near = difflib.get_close_matches(name, OPTIMIZER_NAMES, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         _refuse("optimizer", name, f"one of {', '.join(OPTIMIZER_NAMES)}{hint}")
+    if name == "adamw8bit" and not has_low_bit():
+        raise ValueError(
+            "optimizer is 'adamw8bit', which needs bitsandbytes; install meted[low-bit] and start "
+            "the house again, or take adamw"
+        )
+
+
+def has_low_bit() -> bool:
+    """Whether the library of 8-bit optimizers is installed."""
+    return importlib.util.find_spec("bitsandbytes") is not None
 
 
 def _check_number(

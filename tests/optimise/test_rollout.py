@@ -173,6 +173,22 @@ def test_a_saving_that_is_bought_with_the_slo_comes_back() -> None:
     assert world.state.phase is Phase.RETURNED
 
 
+def test_a_verified_saving_is_not_promoted_while_the_slo_is_missed_by_little() -> None:
+    """Too little for the guard, which must be beyond doubt; enough to hold a promotion back."""
+    world = World()
+    world.send(QualityMeasured(verdict=UNCHANGED))
+    while len(world.state.blocks) < 2 * PLAN.looks.at[0]:
+        second = world.state.arm is Arm.SECOND
+        wobble = 1 + 0.01 * (len(world.state.blocks) % 3)
+        done = block(
+            world.state.arm, factor=wobble * (0.9 if second else 1.0), met=0.885 if second else 0.92
+        )
+        world.end_block(done)
+    assert world.state.verified and not world.state.ended
+    world.drive(saved=0.1, met=0.885)
+    assert world.receipts()[-1].status is Status.SLIPPED_SLO
+
+
 def test_errors_in_the_comparison_end_it_even_where_no_work_was_done() -> None:
     world = World()
     for _ in range(2):

@@ -42,6 +42,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/embeddings"): VECTORS,
     ("POST", "/meted/v1/deployments"): {"name": "tuned", "replicas": 1},
     ("POST", "/meted/v1/jobs"): JOB,
+    ("POST", "/meted/v1/rollouts"): {"name": "words", "predicted": {"expected": 0.1}},
+    ("POST", "/meted/v1/fronts"): {"deployment": "words", "points": [{"key": "a"}]},
     ("PUT", "/meted/v1/budgets/{name}"): BUDGET | {"alerts": [50]},
     ("POST", "/meted/v1/keys"): {"tenant": "acme", "requests_per_minute": 5},
     ("POST", "/meted/v1/prices"): {"device_kind": "cpu-core", "basis": OWNED},
@@ -149,7 +151,8 @@ async def test_every_door_opens_for_its_roles_only(
         assert answer.status in (200, 404)
     if answer.status in (401, 403):
         assert doors.money.version() == before
-        assert doors.tickets == doors.specs == doors.money.entries == []
+        assert doors.tickets == doors.specs == doors.wishes == doors.money.entries == []
+        assert doors.front_bodies == {}
         assert not doors.stopping
         assert b"house" not in answer.body.replace(b"house that", b"")
 

@@ -24,6 +24,7 @@ from meted.gateway.exchange import (
     unexpected,
 )
 from meted.gateway.guard import Guard, json_response
+from meted.gateway.levers import Levers
 from meted.gateway.limits import KeyLimits
 from meted.gateway.metrics import Metrics
 from meted.gateway.money import Money
@@ -68,6 +69,7 @@ def create_app(
         *(Route(path, door, methods=["POST"]) for path, door in hot.items()),
         *Plain(doors, metrics).routes(guard),
         *Admin(doors, guard).routes(),
+        *Levers(doors, guard).routes(),
         *Money(doors, guard, limits).routes(),
     ]
     rest = Starlette(

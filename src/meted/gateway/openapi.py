@@ -10,6 +10,7 @@ from meted import __version__
 from meted.domain.job import TrainingSpec
 from meted.gateway import answers, bodies, money_bodies
 from meted.gateway.admin import JOB_VERBS, DeploymentBody
+from meted.gateway.levers import FrontBody, RolloutBody
 from meted.gateway.money_bodies import (
     AUDIT_ROWS,
     BILL_ROWS,
@@ -99,6 +100,38 @@ def _operation(
     )
 
 
+LEVERS: tuple[Operation, ...] = (
+    _operation("GET", "/meted/v1/rollouts", "The rollouts, oldest first", "admin", ROWS),
+    _operation(
+        *("POST", "/meted/v1/rollouts", "Compare a second version, and serve it if it saves"),
+        *("admin", FREE),
+        body=RolloutBody,
+        errors=(404, 409),
+    ),
+    _operation(
+        *("GET", "/meted/v1/rollouts/{name}", "A rollout, or a deployment's last", "admin", FREE),
+        errors=(404,),
+    ),
+    _operation(
+        *("DELETE", "/meted/v1/rollouts/{name}", "Return to the first version", "admin", FREE),
+        errors=(404, 409),
+    ),
+    _operation("GET", "/meted/v1/receipts", "What each lever was measured to save", "admin", ROWS),
+    _operation(
+        *("GET", "/meted/v1/savings", "Receipts, and what the verified ones saved", "admin", FREE),
+        errors=(503,),
+    ),
+    _operation(
+        *("GET", "/meted/v1/fronts", "The last search of each deployment", "admin", ROWS),
+        errors=(503,),
+    ),
+    _operation(
+        *("POST", "/meted/v1/fronts", "Keep a search for the page", "admin", FREE),
+        body=FrontBody,
+        errors=(503,),
+    ),
+)
+
 OPERATIONS: tuple[Operation, ...] = (
     _operation(
         *("POST", "/v1/chat/completions", "Answer a chat, whole or streamed", "key"),
@@ -165,6 +198,7 @@ OPERATIONS: tuple[Operation, ...] = (
         )
         for verb in JOB_VERBS
     ),
+    *LEVERS,
     _operation(
         "POST", "/meted/v1/shutdown", "Drain and end the house", "admin", answers.StatusAnswer
     ),
@@ -253,6 +287,8 @@ def description() -> dict[str, Any]:
     ]
     typed = [*{repr(one): one for one in (*typed, answers.ErrorAnswer)}.values()]
     found, components = msgspec.json.schema_components(typed, ref_template=REFERENCE)
+    # Defaults of fields may be tuples, which JSON has as arrays.
+    components = msgspec.json.decode(msgspec.json.encode(components))
     schemas = {repr(one): schema for one, schema in zip(typed, found, strict=True)}
     # The door completes a spec without a tenant; the house never holds one.
     components["TrainingSpec"]["required"].remove("tenant")

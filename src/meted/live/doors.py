@@ -28,6 +28,7 @@ from meted.domain.units import (
 )
 from meted.ledger.price_book import PriceVersion
 from meted.ledger.rates import RateVersion
+from meted.live.lever_doors import LeverDoors
 from meted.policy.rate_limit import NO_LIMITS, Limits
 
 
@@ -215,7 +216,7 @@ class Key:
         return Payer(tenant=self.tenant, project=self.project, key=self.id)
 
 
-class Doors(Protocol):
+class Doors(LeverDoors, Protocol):
     """The house as seen from its doors. All methods run on the house's event loop."""
 
     def authenticate(self, bearer: str) -> Key | None:

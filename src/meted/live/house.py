@@ -65,6 +65,7 @@ from meted.live.opening_prices import opening_prices
 from meted.live.predicting import Predicting
 from meted.live.remembering import Remembering
 from meted.live.replica_start import predicted_as, replica_spec
+from meted.live.rollouts import Rollouts
 from meted.live.serving import Serving
 from meted.live.store import Batch, Store, StoreDownError, StoreError
 from meted.live.timeline import Timeline
@@ -185,6 +186,15 @@ class House:
             on_traffic=self.jobs_live.traffic,
         )
 
+        self.rollouts = Rollouts(
+            clock=self.clock,
+            serving=self.serving,
+            store=store,
+            state=lambda: self.state,
+            happen=self.happen,
+            later=self._memory.later,
+            explain=self._explain,
+        )
         self.predicting = Predicting(
             folder=settings.calibrations,
             clock=self.clock,
@@ -205,12 +215,14 @@ class House:
         await self.reread()
         self.treasury.desk.tick()
         remembered = {one.name: one for one in self.store.deployments()}
-        for deployment in {**remembered, **{one.name: one for one in deployments}}.values():
+        wanted = {**remembered, **{one.name: one for one in deployments}}
+        for deployment in self.rollouts.remembered(wanted).values():
             known = self.registry.has(deployment.checkpoint)
             if known or deployment.settings.brings_its_weights:
                 self.happen(Deployed(now=self.clock.now(), deployment=deployment))
             else:
                 self._explain(f"{deployment.name}: checkpoint {deployment.checkpoint!r} is gone")
+        self.rollouts.resume()
         for job in self.store.jobs():
             progress, name = job.progress, job.spec.name
             self.metering.losses[name] = list(self.store.losses(name))
@@ -220,6 +232,7 @@ class House:
             self.spawn(self._decide_forever()),
             self.spawn(self._mind_money()),
             self.spawn(self.predicting.run()),
+            self.spawn(self.rollouts.run()),
         ]
         if self.settings.fold_after_days is not None:
             self._loops.append(self.spawn(self._fold_daily(self.settings.fold_after_days)))

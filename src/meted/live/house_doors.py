@@ -1,7 +1,7 @@
 """The house as its doors see it: requests, deployments, jobs and reports."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from meted.control.events import (
     Undeployed,
 )
 from meted.control.state import ControlError
+from meted.domain.arms import public_name
 from meted.domain.deployment import (
     DEFAULT_MAX_BATCH,
     DEFAULT_MAX_QUEUE,
@@ -47,11 +48,13 @@ from meted.live.house import House
 from meted.live.house_money import HouseMoney
 from meted.live.importing import import_checkpoint
 from meted.live.jobs import JobTotals, job_status_word
+from meted.live.refusals import unknown_model
+from meted.live.rollout_doors import HouseLevers
 from meted.live.store import StoreDownError
 from meted.live.training.spec import check_spec
 
 
-class HouseDoors(HouseMoney):
+class HouseDoors(HouseLevers, HouseMoney):
     """`Doors` over the real house."""
 
     def __init__(self, house: House) -> None:
@@ -87,7 +90,11 @@ class HouseDoors(HouseMoney):
             ) from error
 
     def submit(self, submission: Submission) -> Ticket:
-        deployment = self._house.state.deployments.get(submission.deployment)
+        rollouts, public = self._house.rollouts, submission.deployment
+        if not rollouts.serves(public):
+            raise unknown_model(public, rollouts.public())
+        arm = rollouts.route(public)
+        deployment = self._house.state.deployments.get(arm)
         if deployment is not None:
             embeds = isinstance(submission.prompt, EmbeddingPrompt)
             if embeds != (deployment.task is Task.EMBED):
@@ -96,19 +103,26 @@ class HouseDoors(HouseMoney):
                     f"use it through {_door(deployment.task)}",
                     param="model",
                 )
-        return self._house.serving.submit(submission)
+        try:
+            return self._house.serving.submit(replace(submission, deployment=arm))
+        except HouseError as error:
+            other = rollouts.elsewhere(arm)
+            if other is None or error.code != "queue_full":
+                raise
+            rollouts.refused(arm)
+            return self._house.serving.submit(replace(submission, deployment=other))
 
     def models(self) -> Sequence[ServedModel]:
         found: list[ServedModel] = []
-        for served in self._house.serving.deployments.values():
-            if served.closed:
-                continue
+        rollouts = self._house.rollouts
+        for public in rollouts.public():
+            served = self._house.serving.deployments[rollouts.base(public)]
             deployment = served.deployment
             checkpoint = self._checkpoint(deployment.checkpoint)
             context = checkpoint.context_tokens if checkpoint else served.context_tokens
             found.append(
                 ServedModel(
-                    name=deployment.name,
+                    name=public,
                     task=deployment.task,
                     checkpoint=deployment.checkpoint,
                     base=checkpoint.base if checkpoint else None,
@@ -152,7 +166,9 @@ class HouseDoors(HouseMoney):
         return not house.serving.closing and all(
             served.deployment.bounds[0] == 0
             or any(replica.ready for replica in served.replicas.values())
-            for served in house.serving.deployments.values()
+            for name, served in house.serving.deployments.items()
+            # A version that is tried, or that drains, keeps nobody waiting.
+            if house.rollouts.elsewhere(name) is None
         )
 
     # Deployments.
@@ -182,7 +198,9 @@ class HouseDoors(HouseMoney):
         house = self._house
         if replicas < 1:
             raise _invalid(f"replicas is {replicas}, expected 1 or more", param="replicas")
-        if name in house.state.deployments:
+        if public_name(name) != name:
+            raise _invalid(f"name is {name!r}, which would be a version of another", param="name")
+        if house.rollouts.serves(DeploymentName(name)):
             raise HouseError(
                 f"a deployment named {name!r} runs already; undeploy it first",
                 status=409,
@@ -227,9 +245,16 @@ class HouseDoors(HouseMoney):
         )
 
     async def undeploy(self, name: str) -> dict[str, Any]:
-        self._happen(
-            Undeployed(now=self._house.clock.now(), name=DeploymentName(name)), missing=404
-        )
+        if public_name(name) != name and name in self._house.state.deployments:
+            raise _invalid(
+                f"{name!r} is a version of {public_name(name)!r}; undeploy that, or stop its "
+                "rollout",
+                param="name",
+            )
+        if not self._house.rollouts.undeploy(DeploymentName(name)):
+            self._happen(
+                Undeployed(now=self._house.clock.now(), name=DeploymentName(name)), missing=404
+            )
         return {"name": name, "status": "draining"}
 
     # Jobs.
@@ -356,6 +381,7 @@ class HouseDoors(HouseMoney):
         served = house.serving.deployments[name]
         return {
             "name": name,
+            "public": public_name(name),
             "checkpoint": deployment.checkpoint,
             "settings": msgspec.to_builtins(deployment.settings),
             "task": deployment.task,

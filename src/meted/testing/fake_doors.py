@@ -32,6 +32,7 @@ from meted.live.doors import (
     Usage,
     Vectors,
 )
+from meted.testing.fake_levers import FakeLevers
 from meted.testing.fake_money import (
     ADMIN_KEY,
     OTHER_KEY,
@@ -110,7 +111,7 @@ class FakeTicket:
         self.cancelled.set()
 
 
-class FakeDoors(FakeMoney):
+class FakeDoors(FakeLevers, FakeMoney):
     """`Doors` without processes or disk. Two deployments: `words` and `vectors`."""
 
     def __init__(self, manners: Manners | None = None) -> None:

@@ -162,7 +162,7 @@ def test_it_ends_when_the_house_closes_even_in_mid_request(start: Any):
     ("engine", "told"),
     [
         ("openvino", "cannot load"),
-        ("nonsense", "use openvino, embedding or a factory as module:Name"),
+        ("nonsense", "use openvino, llamacpp, embedding or a factory as module:Name"),
     ],
 )
 def test_an_engine_that_cannot_load_says_why(start: Any, engine: str, told: str):

@@ -9,6 +9,7 @@ EMBEDDING = "embedding"
 BUILT_IN = {OPENVINO: Task.GENERATE, LLAMACPP: Task.GENERATE, EMBEDDING: Task.EMBED}
 """The engines that come with Meted, and what each is for."""
 
+LLAMACPP_LEAST_CHUNK = 64
 OF_TASK = {Task.GENERATE: OPENVINO, Task.EMBED: EMBEDDING}
 
 
@@ -33,6 +34,11 @@ def check_settings(settings: EngineSettings, *, task: Task) -> None:
         )
     if task is Task.EMBED:
         _check_embedding(settings)
+    elif engine == LLAMACPP and settings.chunk_tokens < LLAMACPP_LEAST_CHUNK:
+        raise ValueError(
+            f"chunk_tokens is {settings.chunk_tokens}, but the engine llamacpp takes "
+            f"{LLAMACPP_LEAST_CHUNK} or more"
+        )
     elif settings.speculation is not None and settings.chunk_tokens <= settings.speculation.tokens:
         raise ValueError(
             f"chunk_tokens is {settings.chunk_tokens} and speculation.tokens "

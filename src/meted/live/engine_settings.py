@@ -5,10 +5,12 @@ from typing import cast
 import msgspec
 
 from meted.domain.deployment import Task
-from meted.domain.engine_choice import check_settings
+from meted.domain.engine_choice import LLAMACPP, OPENVINO, check_settings, engine_for
 from meted.domain.engine_settings import EngineSettings
-from meted.live.checkpoints import CheckpointRegistry
+from meted.live.checkpoints import Checkpoint, CheckpointRegistry
+from meted.live.checkpoints.checkpoint import MODEL
 from meted.live.config_file import ConfigError, check_keys
+from meted.live.engines.gguf_weights import gguf_of
 
 
 def settings_from_mapping(content: object, *, at: str = "settings") -> EngineSettings:
@@ -42,6 +44,20 @@ def check_served_settings(
     draft = draft_of(settings)
     if draft is not None and registry.get(draft).task is not Task.GENERATE:
         raise ValueError(f"speculation.checkpoint is {draft!r}, which does not generate text")
+    for one in (checkpoint, draft):
+        if one is not None:
+            _check_weights(registry.get(one), engine_for(settings, found.task))
+
+
+def _check_weights(checkpoint: Checkpoint, engine: str) -> None:
+    """Whether the engine can read them: each reads a form of its own."""
+    if engine == LLAMACPP:
+        gguf_of(checkpoint)
+    elif engine == OPENVINO and not (checkpoint.folder / MODEL).exists():
+        raise ValueError(
+            f"the engine openvino reads OpenVINO IR, and {checkpoint.name!r} has none; set engine "
+            "to llamacpp"
+        )
 
 
 def draft_of(settings: EngineSettings) -> str | None:

@@ -42,6 +42,7 @@ from meted.live.wire import (
 
 BUILT_IN_ENGINES = {
     "openvino": "meted.live.engines.openvino:OpenVinoEngine",
+    "llamacpp": "meted.live.engines.llamacpp:LlamaCppEngine",
     "embedding": "meted.live.engines.embedding:EmbeddingEngine",
 }
 
@@ -51,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m meted.live.replica_worker")
     parser.add_argument("--fd", type=int, required=True, help="the house's socket")
     parser.add_argument(
-        "--engine", required=True, help="openvino, embedding, or a factory as module:Name"
+        "--engine", required=True, help=f"{', '.join(BUILT_IN_ENGINES)}, or a factory"
     )
     parser.add_argument("--folder", type=Path, required=True, help="the checkpoint's folder")
     parser.add_argument("--threads", type=int, required=True)
@@ -75,7 +76,12 @@ def main() -> int:
             [Failed(f"the engine {arguments.engine!r} cannot load {arguments.folder}: {error}")]
         )
         return 1
-    return serve(engine, channel)
+    status = serve(engine, channel)
+    # Engines with threads of their own end them before the interpreter goes.
+    close: Callable[[], None] | None = getattr(engine, "close", None)
+    if close is not None:
+        close()
+    return status
 
 
 def load_engine(

@@ -12,25 +12,19 @@ import openvino
 
 from meted.domain.deployment import Task
 from meted.domain.engine_settings import EngineSettings
-from meted.domain.request import (
-    ChatPrompt,
-    EmbeddingPrompt,
-    EngineRequest,
-    FinishReason,
-    RequestRejectedError,
-    TextPrompt,
-)
+from meted.domain.request import EngineRequest, FinishReason, RequestRejectedError
 from meted.domain.step import Step, StepOutput, StepShare
 from meted.domain.units import RequestId, Tokens
 from meted.live.checkpoints.checkpoint import read_checkpoint
 from meted.live.checkpoints.facts import last_line
 from meted.live.checkpoints.loading import load_tokenizer
 from meted.live.engine import EngineFacts
-from meted.live.engines.context import answer_tokens, check_prompt, context_within
+from meted.live.engines.context import answer_tokens, context_within
 from meted.live.engines.detokenise import choose_detokeniser
 from meted.live.engines.openvino_pipeline import BLOCK_TOKENS, make_pipeline, propose, warm_up
 from meted.live.engines.openvino_request import Answering
 from meted.live.engines.prefix_mirror import PrefixMirror
+from meted.live.engines.prompt import encode_prompt
 from meted.live.engines.sampling import end_tokens, generation_config, read_recommended
 
 
@@ -91,7 +85,7 @@ class OpenVinoEngine:
 
     def add(self, request: EngineRequest) -> Tokens:
         """Tokenise and take a request in; see `Engine.add`."""
-        ids = self._encode(request)
+        ids = encode_prompt(self._tokenizer, request, context=self._facts.context_tokens)
         config = self._config(request, len(ids))
         self._waiting.append(Answering(request, ids, config, self._detokeniser.begin()))
         return Tokens(len(ids))
@@ -186,41 +180,6 @@ class OpenVinoEngine:
             del self._running[request_id]
             self._mirror.end(request_id)
         return StepOutput(request_id=request_id, text=text, finish_reason=finish)
-
-    def _encode(self, request: EngineRequest) -> list[int]:
-        match request.prompt:
-            case ChatPrompt(messages=messages):
-                param = "messages"
-                turns = [{"role": one.role, "content": one.content} for one in messages]
-                try:
-                    text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
-                except (RuntimeError, ValueError) as error:
-                    raise RequestRejectedError(
-                        f"the checkpoint's chat template refuses the messages: "
-                        f"{last_line(error)}; change them or use /v1/completions",
-                        param=param,
-                    ) from error
-                special = False
-            case TextPrompt(text=text):
-                param, special = "prompt", True
-            case EmbeddingPrompt():
-                raise RequestRejectedError(
-                    "this deployment generates text; send embeddings to one that embeds",
-                    param="model",
-                )
-        ids = self._ids(text, param, special=special) if text else []
-        check_prompt(len(ids), context=self._facts.context_tokens, param=param)
-        return ids
-
-    def _ids(self, text: str, param: str, *, special: bool) -> list[int]:
-        try:
-            encoded = self._tokenizer.encode(text, add_special_tokens=special)
-        except (RuntimeError, ValueError) as error:
-            raise RequestRejectedError(
-                f"{param} cannot be turned into tokens: {last_line(error)}; send plain Unicode",
-                param=param,
-            ) from error
-        return np.asarray(encoded.input_ids.data)[0].tolist()
 
     def _config(self, request: EngineRequest, prompt_tokens: int) -> Any:
         sampling = request.sampling

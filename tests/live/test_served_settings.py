@@ -47,6 +47,8 @@ def registry(tmp_path: Path) -> CheckpointRegistry:
         (EngineSettings(context_tokens=513), "context_tokens is 513"),
         (EngineSettings(speculation=draft_model("vectors")), "'vectors', which does not generate"),
         (EngineSettings(engine="vllm"), "engine is 'vllm'"),
+        (EngineSettings(engine="llamacpp"), "'chat' comes from here; import the model's GGUF"),
+        (EngineSettings(), "reads OpenVINO IR, and 'chat' has none"),
     ],
 )
 def test_what_these_checkpoints_and_cores_cannot_run_is_refused(

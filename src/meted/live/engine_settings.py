@@ -7,7 +7,7 @@ import msgspec
 from meted.domain.deployment import Task
 from meted.domain.engine_choice import LLAMACPP, OPENVINO, check_settings, engine_for
 from meted.domain.engine_settings import EngineSettings
-from meted.live.checkpoints import Checkpoint, CheckpointRegistry
+from meted.live.checkpoints import Checkpoint, CheckpointError, CheckpointRegistry
 from meted.live.checkpoints.checkpoint import MODEL
 from meted.live.config_file import ConfigError, check_keys
 from meted.live.engines.gguf_weights import gguf_of
@@ -52,7 +52,10 @@ def check_served_settings(
 def _check_weights(checkpoint: Checkpoint, engine: str) -> None:
     """Whether the engine can read them: each reads a form of its own."""
     if engine == LLAMACPP:
-        gguf_of(checkpoint)
+        try:
+            gguf_of(checkpoint)
+        except CheckpointError as error:
+            raise ValueError(str(error)) from error
     elif engine == OPENVINO and not (checkpoint.folder / MODEL).exists():
         raise ValueError(
             f"the engine openvino reads OpenVINO IR, and {checkpoint.name!r} has none; set engine "

@@ -71,7 +71,7 @@ async def test_a_candidate_that_dies_returns_at_once_and_no_client_notices(tmp_p
         await world.traffic(1.8 * BLOCK_S)
         view = world.doors.rollout("chat~2")
         assert (view["phase"], view["status"]) == ("returned", "failed")
-        assert "died" in view["reason"]
+        assert view["reason"].endswith("died (it was told to die)")
         await world.run(5)
         assert names(world) == {"chat"}
         assert world.errors() == []

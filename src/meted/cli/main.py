@@ -19,6 +19,8 @@ from meted.cli.predict import predict
 from meted.cli.prices import prices
 from meted.cli.rates import rates
 from meted.cli.report import report
+from meted.cli.rollout import rollout
+from meted.cli.savings import savings
 from meted.cli.simulate import simulate
 from meted.cli.status import status
 from meted.cli.train import train
@@ -38,6 +40,8 @@ VERBS = (
     predict,
     plan,
     simulate,
+    rollout,
+    savings,
     keys,
     budgets,
     prices,

@@ -194,6 +194,7 @@ class House:
             happen=self.happen,
             later=self._memory.later,
             explain=self._explain,
+            told=lambda: [reason for _, reason in self.decisions],
         )
         self.predicting = Predicting(
             folder=settings.calibrations,

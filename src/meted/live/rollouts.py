@@ -5,7 +5,7 @@ returns are put in force, and each step is written down before anything that it 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -66,7 +66,7 @@ class Running:
 class Rollouts:
     """All rollouts of a house, those that ended too; `Arms` for the hot path.
 
-    later: makes a call to the store after all before it.
+    later: makes a call to the store after all before it. told: what was explained of late.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Rollouts:
         happen: Callable[[Event], None],
         later: Callable[[Callable[[], None]], None],
         explain: Callable[[str], None],
+        told: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._clock = clock
         self._serving = serving
@@ -87,6 +88,7 @@ class Rollouts:
         self._happen = happen
         self._later = later
         self._explain = explain
+        self._told = told
         self._running: dict[DeploymentName, Running] = {}
         self._retiring: set[DeploymentName] = set()
         self._base: dict[DeploymentName, DeploymentName] = {}
@@ -242,7 +244,8 @@ class Rollouts:
 
     def _seen(self, running: Running, now: Micros) -> RolloutEvent | None:
         turn, record = running.turn, running.record
-        failed = failed_arm(record, self._state(), turn_began=turn.started is not None)
+        began, told = turn.started is not None, self._told()
+        failed = failed_arm(record, self._state(), turn_began=began, told=told)
         if failed is not None:
             return failed
         if turn.started is None:

@@ -14,6 +14,7 @@ from meted.cli.facts import facts
 from meted.cli.jobs import jobs
 from meted.cli.keys import keys
 from meted.cli.models import models
+from meted.cli.optimise import optimise
 from meted.cli.plan import plan
 from meted.cli.predict import predict
 from meted.cli.prices import prices
@@ -40,6 +41,7 @@ VERBS = (
     predict,
     plan,
     simulate,
+    optimise,
     rollout,
     savings,
     keys,

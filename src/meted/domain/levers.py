@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from meted.domain.variant import (
     PER_CHANNEL,
@@ -52,9 +53,35 @@ _PERCENT = re.compile(r"(?P<kind>layers|neurons|distil)-(?P<percent>\d{1,2})%")
 _HEADS = re.compile(r"heads-(?P<groups>\d{1,3})")
 
 
-def parse_lever(name: str) -> tuple[Transformation, ...]:
-    """The steps that a lever's name stands for. Raises ValueError, naming the forms there are."""
-    return tuple(_step(part, name) for part in name.split("+"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lever:
+    """Transformations one after the other, each with its part of the name."""
+
+    name: str
+    steps: tuple[tuple[str, Transformation], ...]
+
+
+def parse_lever(name: str, *, training_steps: int | None = None) -> Lever:
+    """The lever of this name. training_steps: of each repair and distillation, in place of theirs.
+
+    Raises ValueError, naming the forms there are.
+    """
+    steps = tuple((part, _step(part, name)) for part in name.split("+"))
+    if training_steps is None:
+        return Lever(name=name, steps=steps)
+    return Lever(
+        name=name, steps=tuple((part, _trained(step, training_steps)) for part, step in steps)
+    )
+
+
+def _trained(step: Transformation, steps: int) -> Transformation:
+    match step:
+        case Distil():
+            return replace(step, steps=steps)
+        case PruneLayers() | PruneHeads() | PruneNeurons():
+            return replace(step, repair=replace(step.repair, steps=steps))
+        case _:
+            return step
 
 
 def _step(part: str, whole: str) -> Transformation:

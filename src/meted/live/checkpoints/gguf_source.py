@@ -3,6 +3,7 @@
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,26 +131,27 @@ def _value(reader: "GGUFReader", key: str, path: Path) -> Any:
     return field.contents()
 
 
-def _writer(reader: "GGUFReader", path: Path, *, file_type: int | None = None) -> "GGUFWriter":
-    """A writer with all keys of the reader."""
+def gguf_writer(
+    reader: "GGUFReader", path: Path, *, changed: Mapping[str, int] | None = None
+) -> "GGUFWriter":
+    """A writer with all keys of the reader, of which some are changed or added."""
     from gguf import GGUFValueType, GGUFWriter
 
+    changed = changed or {}
     writer = GGUFWriter(path, str(reader.fields["general.architecture"].contents()))
     for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue
-        if key == "general.file_type" and file_type is not None:
+        if key.startswith("GGUF.") or key == "general.architecture" or key in changed:
             continue
         kind = field.types[0]
         inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
         writer.add_key_value(key, field.contents(), kind, sub_type=inner)
-    if file_type is not None:
-        writer.add_uint32("general.file_type", file_type)
+    for key, value in changed.items():
+        writer.add_uint32(key, value)
     return writer
 
 
 def _write_tokenizer(reader: "GGUFReader", path: Path) -> None:
-    writer = _writer(reader, path)
+    writer = gguf_writer(reader, path)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
@@ -176,7 +178,7 @@ def _requantise(reader: "GGUFReader", path: Path) -> None:
     from gguf import GGMLQuantizationType as Type
     from gguf.quants import dequantize, quantize
 
-    writer = _writer(reader, path, file_type=FILE_TYPE_Q8_0)
+    writer = gguf_writer(reader, path, changed={"general.file_type": FILE_TYPE_Q8_0})
     targets: list[tuple[Any, Any]] = []
     for tensor in reader.tensors:
         shape = tuple(int(size) for size in reversed(tensor.shape))

@@ -39,6 +39,11 @@ class CheckpointRegistry:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints are, a folder each."""
+        return self._folder
+
     def list(self) -> list[Checkpoint]:
         """All checkpoints by name. Raises CheckpointError if one cannot be read."""
         if not self._folder.exists():

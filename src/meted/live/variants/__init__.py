@@ -1,0 +1,1 @@
+"""Variants of a checkpoint: made by well-known libraries, measured, and let in only by the gate."""

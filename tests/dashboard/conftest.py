@@ -140,6 +140,24 @@ def timeline_body(jobs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"interval_s": 1.0, "points": points, "totals": totals, "jobs": jobs}
 
 
+def receipt(name: str, status: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "lever": "engine",
+        "from": "words-1m",
+        "to": "words-1m, chunk 512",
+        "predicted": {"low": 0.08, "expected": 0.08, "high": 0.08, "level": 0.9},
+        "measured": {"low": 0.021, "expected": 0.054, "high": 0.086, "level": 0.95},
+        "status": status,
+        "reason": "saves 5.4%",
+    }
+
+
+def point_of(key: str, usd: float | None, ttft: float | None, **more: Any) -> dict[str, Any]:
+    point = {"key": key, "usd_per_million": usd, "ttft_p95_ms": ttft, "loss": None}
+    return {**point, "chosen": False, "rejected": None, **more}
+
+
 @pytest.fixture
 def busy_doors() -> FakeDoors:
     """Two jobs, two deployments, five minutes of traffic."""
@@ -157,7 +175,18 @@ def busy_doors() -> FakeDoors:
     doors = FakeDoors()
     doors.status_body = status_body(jobs)
     doors.timeline_body = timeline_body(jobs)
+    doors.receipt_bodies = [receipt("words~1", "not_there"), receipt("words~9", "verified")]
+    doors.front_bodies = {"words": {"deployment": "words", "at": STARTED, "points": POINTS}}
     return doors
+
+
+POINTS: list[dict[str, Any]] = [
+    point_of("int8, batch 8", 0.41, 130.0, chosen=True),
+    point_of("int8, batch 1<b>", 0.92, 60.0),
+    point_of("fp16", 1.2, 140.0),
+    point_of("int4", 0.3, 170.0, loss=0.3, rejected="its loss rises by 0.3 nats per token"),
+    point_of("int8, batch 64", None, None, rejected="it does not fit in memory"),
+]
 
 
 @pytest.fixture
@@ -167,4 +196,5 @@ def new_doors() -> FakeDoors:
     body = status_body([])
     doors.status_body = body | {"deployments": [], "decisions": [], "uptime_s": 1.0}
     doors.timeline_body = {"interval_s": 1.0, "points": [], "totals": {}, "jobs": []}
+    doors.rollout_bodies = {}
     return doors

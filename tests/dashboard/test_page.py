@@ -106,6 +106,33 @@ def test_the_page_shows_a_busy_house_and_its_console_is_silent(busy_doors, tmp_p
 
 
 @needs_chromium
+def test_the_page_shows_rollouts_receipts_and_the_front(busy_doors, tmp_path):
+    document, console = look(app_of(busy_doors), tmp_path)
+    assert console == ""
+    seen = words(document)
+    for text in (
+        "words-int8, batch 8",
+        "second version, 1 min 15 s left",
+        "12 of 24 at most, 1 void",
+        "11.8 % (3.1 to 19.7)",
+        "5.4 % (2.1 to 8.6)",
+        "not there",
+        "verified",
+        "it does not fit in memory",
+        "$0.41",
+    ):
+        assert text.replace(" ", "") in seen.replace(" ", ""), text
+    assert document.count('class="point') == 4
+    assert document.count('class="point chosen"') == 1
+    assert document.count('class="point rejected"') == 1
+    # fp16 is beaten in both by int8, batch 8.
+    (edge,) = re.findall(r'<polyline points="([^"]+)"', document)
+    assert len(edge.split()) == 2
+    assert "batch 1&lt;b&gt;" in document
+    assert "batch 1<b>" not in document
+
+
+@needs_chromium
 def test_a_name_is_shown_as_text_never_as_markup(busy_doors, tmp_path):
     document, _ = look(app_of(busy_doors), tmp_path)
     assert "haiku&lt;b&gt;" in document
@@ -118,6 +145,8 @@ def test_the_page_says_what_to_do_in_an_empty_house(new_doors, tmp_path):
     assert console == ""
     assert "meted train" in words(document)
     assert "Nothing is deployed" in words(document)
+    assert "meted rollout start" in words(document)
+    assert "meted optimise serving" in words(document)
 
 
 @needs_chromium

@@ -63,4 +63,38 @@ class FakeLevers:
 
 
 def _body(name: str, phase: str) -> dict[str, Any]:
-    return {"id": f"{name}~2", "name": name, "phase": phase, "status": "measuring"}
+    """A rollout as `rollout_view` shows it, after six pairs of blocks."""
+    saving = {"low": 0.031, "expected": 0.118, "high": 0.197, "level": 0.95}
+    return {
+        "id": f"{name}~2",
+        "name": name,
+        "phase": phase,
+        "status": "measuring",
+        "reason": "compared in 24 blocks at most",
+        "lever": "variant",
+        "first": {"deployment": name, "checkpoint": "words-1m", "configuration": "words-1m"},
+        "second": {
+            "deployment": f"{name}~2",
+            "checkpoint": "words-int8",
+            "configuration": "words-int8, batch 8",
+        },
+        "serving": f"{name}~2",
+        "predicted": {"low": 0.05, "expected": 0.1, "high": 0.2, "level": 0.9},
+        "measured": None,
+        "so_far": saving,
+        "quality": {"passed": True, "reason": "loss increase 0.004 nats per token"},
+        "blocks_done": 12,
+        "blocks_most": 24,
+        "looks": [6, 9, 12],
+        "void": 1,
+        "turn": {
+            "number": 15,
+            "arm": "second",
+            "seconds": 120.0,
+            "seconds_left": 75.5,
+            "waits_for_replicas": False,
+        },
+        "blocks": [],
+        "began": MOMENT,
+        "ended": None,
+    }

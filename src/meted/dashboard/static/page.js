@@ -1,12 +1,17 @@
 // Asks the house each second and shows what it says; keeps the key for this tab only.
 
 import { showBoard } from "./board.js";
+import { showFronts } from "./fronts.js";
+import { showReceipts, showRollouts } from "./levers.js";
 
 const $ = (id) => document.getElementById(id);
 const EVERY_MS = 1000;
 const RETRY_MS = 2000;
 const PATIENCE_MS = 5000;
+const SELDOM = 10;
 const STORED = "meted-admin-key";
+
+let rounds = 0;
 
 class Refused extends Error {}
 
@@ -60,12 +65,17 @@ async function round() {
   if (!key) return wantKey();
   if (document.hidden) return setTimeout(round, EVERY_MS);
   try {
-    const [status, timeline] = await Promise.all([ask("status", key), ask("timeline", key)]);
+    const [status, timeline, rollouts] = await Promise.all(["status", "timeline", "rollouts"].map((path) => ask(path, key)));
+    // What changes seldom is asked for seldom; fronts come from the store.
+    const [receipts, fronts] = rounds++ % SELDOM ? [] : await Promise.all([ask("receipts", key), ask("fronts", key)]);
     $("key-form").hidden = true;
     $("trouble").hidden = true;
     $("board").hidden = false;
     $("board").classList.remove("stale");
     showBoard(status, timeline);
+    showRollouts($("rollouts"), rollouts);
+    if (receipts) showReceipts($("receipts"), receipts);
+    if (fronts) showFronts($("fronts"), fronts);
     pulse("Live", "live");
     return setTimeout(round, EVERY_MS);
   } catch (error) {

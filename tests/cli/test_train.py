@@ -126,6 +126,49 @@ def test_options_become_a_whole_spec_with_an_absolute_path(run: Run, script: Scr
     assert (spec["method"], spec["optimizer"], spec["tenant"]) == ("full", "sgd", "default")
 
 
+def test_levers_are_options(run: Run, script: Script) -> None:
+    script.answers = [DONE]
+    said = run(
+        *("train", "--model", "a", "--data", "notes", "--name", "night", "--lora-alpha", "8"),
+        *("--lora-targets", "attention", "--activation-checkpointing", "--patience", "3"),
+        *("--optimizer", "lion", "--detach", "--home", str(script.home.folder)),
+    )
+    assert said.exit_code == 0, said.output
+    ((_, spec),) = script.sent
+    assert (spec["lora_alpha"], spec["lora_targets"]) == (8.0, "attention")
+    assert (spec["activation_checkpointing"], spec["patience"]) == (True, 3)
+    assert (spec["optimizer"], spec["auto"]) == ("lion", None)
+
+
+def test_auto_asks_for_a_search_at_the_house_s_price(run: Run, script: Script) -> None:
+    script.answers = [{"pool": {"price_usd_per_device_hour": "0.02"}}, DONE]
+    said = run(
+        *("train", "--model", "a", "--data", "notes", "--name", "night", "--auto", "--detach"),
+        *("--search-budget-usd", "0.002", "--deadline", "30m", "--levers", "rate,rank"),
+        *("--home", str(script.home.folder)),
+    )
+    assert said.exit_code == 0, said.output
+    auto = script.sent[0][1]["auto"]
+    assert (auto["price"], auto["budget"], auto["deadline_s"]) == (20_000_000, 2_000_000, 1800.0)
+    assert (auto["levers"], auto["finish"]) == (["rate", "rank"], True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--deadline", "30m"), "go with --auto"),
+        (("--auto", "--deadline", "soon"), "'soon' is no length of time"),
+        (("--auto", "--levers", "rate,luck"), "'luck' is no lever"),
+    ],
+)
+def test_a_wrong_wish_for_a_search_is_a_usage_error(
+    run: Run, arguments: tuple[str, ...], words: str
+) -> None:
+    said = run("train", "--model", "a", "--data", "b", "--name", "n", *arguments)
+    assert said.exit_code == 2
+    assert words in said.stderr
+
+
 def test_options_win_over_the_file(run: Run, script: Script, tmp_path: Path) -> None:
     script.answers = [DONE]
     file = tmp_path / "job.yaml"

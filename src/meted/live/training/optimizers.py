@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from lion_pytorch import Lion
+from lion_pytorch import Lion  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor, optim
 from torch.optim import Optimizer
 

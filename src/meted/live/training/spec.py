@@ -105,17 +105,19 @@ def _spec(mapping: Mapping[str, Any], *, strict: bool) -> TrainingSpec:
     return spec
 
 
-def _auto(given: object) -> object:
+def _auto(given: Any) -> Any:
     """`auto: true` asks for a search with nothing but defaults."""
     if isinstance(given, bool):
         return {} if given else None
     if isinstance(given, Mapping):
         known = tuple(field.name for field in fields(AutoTraining))
-        for key in map(str, cast(Mapping[object, object], given)):
+        wished = cast(Mapping[str, Any], given)
+        for key in wished:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 raise ValueError(f"unknown key {key!r} under auto in a training spec; {hint}")
+        return wished
     return given
 
 

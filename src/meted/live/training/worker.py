@@ -5,6 +5,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,8 @@ from meted.live.training.loop import Loop
 from meted.live.training.model import load_trainee
 from meted.live.training.publish import publish
 from meted.live.training.spec import check_spec
+from meted.live.training.trial_run import Shifted
+from meted.live.training.tuning import Search
 from meted.live.wire import Evaluated, Failed, Finished
 
 
@@ -63,7 +66,21 @@ def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house:
         )
     _claim(workdir, spec)
     dataset = prepare_data(spec, workdir, lambda: make_encoder(load_tokenizer(base)))
-    trainee = load_trainee(registry.trainable_folder(spec.base), spec)
+    folder = registry.trainable_folder(spec.base)
+    to_end = True
+    if spec.auto is not None:
+        to_end = spec.auto.finish
+        chosen = Search(
+            spec=spec,
+            auto=spec.auto,
+            dataset=dataset,
+            workdir=workdir,
+            house=house,
+            load=partial(load_trainee, folder),
+        ).run()
+        spec = chosen.spec
+        house = House(Shifted(house.link, steps=chosen.steps, tokens=chosen.tokens, total=None))
+    trainee = load_trainee(folder, spec)
     loop = Loop(
         spec=spec,
         dataset=dataset,
@@ -71,7 +88,7 @@ def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house:
         checkpoints=CheckpointFolder(workdir / "checkpoints"),
         house=house,
     )
-    state = loop.run()
+    state = loop.run(to_end=to_end)
     house.turn_to(TrainingPhase.CONVERT)
     weights = trainee.weights()
     # The network in training makes room for the one to be converted.
@@ -98,7 +115,7 @@ def _claim(workdir: Path, spec: TrainingSpec) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         with write_whole(path) as file:
             file.write(encoded)
-    elif path.read_bytes() != encoded:
+    elif msgspec.json.decode(path.read_bytes(), type=TrainingSpec) != spec:
         raise TrainingError(
             f"{workdir} holds a job that was begun with another spec; choose another name for "
             "this job, or remove that folder"

@@ -1,0 +1,139 @@
+"""One trial of a search: trained on from its checkpoint until it has used its device time."""
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from meted.domain.job import Method, TrainingSpec
+from meted.live.training.checkpoint import CheckpointFolder
+from meted.live.training.data import Dataset
+from meted.live.training.house import House, Link
+from meted.live.training.loop import Loop, State
+from meted.live.training.model import Trainee
+from meted.live.wire import Checkpointed, Evaluated, Frame, Paused, Planned, Trained
+
+NEVER = 10_000_000
+LOOKS = 12
+"""Held-out losses on a trial's whole way, where a target is to be met."""
+
+
+class Shifted:
+    """The line to the house for one of several trainings: steps and tokens are counted on from
+    what the others made, so that the job as a whole only goes forward. total: of all steps."""
+
+    def __init__(self, link: Link, *, steps: int, tokens: int, total: int | None) -> None:
+        self._link = link
+        self._steps = steps
+        self._tokens = tokens
+        self._total = total
+
+    @property
+    def closed(self) -> bool:
+        return self._link.closed
+
+    def receive(self, *, block: bool) -> list[Any]:
+        return self._link.receive(block=block)
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        self._link.send([self._shifted(one) for one in frames])
+
+    def _shifted(self, frame: Frame) -> Frame:
+        change = msgspec.structs.replace
+        match frame:
+            case Planned():
+                total = frame.total_steps + self._steps if self._total is None else self._total
+                return change(
+                    frame,
+                    total_steps=total,
+                    first_step=frame.first_step + self._steps,
+                    tokens=frame.tokens + self._tokens,
+                )
+            case Trained():
+                return change(
+                    frame, step=frame.step + self._steps, tokens=frame.tokens + self._tokens
+                )
+            case Evaluated() | Checkpointed() | Paused():
+                return change(frame, step=frame.step + self._steps)
+            case _:
+                return frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a trial is to stop. nanos: device time of its steps; target: held-out loss."""
+
+    nanos: int
+    target: float | None
+    late: Callable[[], bool]
+
+
+class Runner:
+    """Trains one trial at a time in this process; of networks it keeps the last one."""
+
+    def __init__(
+        self, *, folder: Path, dataset: Dataset, load: Callable[[TrainingSpec], Trainee]
+    ) -> None:
+        self._folder = folder
+        self._dataset = dataset
+        self._load = load
+        self._kept: tuple[tuple[object, ...], Trainee, dict[str, Tensor], Tensor] | None = None
+
+    def checkpoints(self, name: str) -> CheckpointFolder:
+        return CheckpointFolder(self._folder / name, kept=1)
+
+    def run(self, name: str, spec: TrainingSpec, limits: Limits, house: House) -> State | None:
+        """Train on; the trial's state with a held-out loss at its end, durable. None when it was
+        late. Raises TrainingError if the loss is lost, StopOrdered."""
+        often = max(1, (spec.steps or LOOKS) // LOOKS) if limits.target is not None else NEVER
+        loop = Loop(
+            spec=replace(spec, eval_every=often, patience=None),
+            dataset=self._dataset,
+            trainee=self.trainee(spec),
+            checkpoints=self.checkpoints(name),
+            house=house,
+        )
+        loop.begin()
+
+        def met() -> bool:
+            marks = loop.state.marks
+            return limits.target is not None and bool(marks) and marks[-1].loss <= limits.target
+
+        loop.advance(lambda: loop.state.nanos >= limits.nanos or met() or limits.late())
+        if limits.late():
+            return None
+        loop.mark()
+        loop.make_durable()
+        return loop.state
+
+    def trainee(self, spec: TrainingSpec) -> Trainee:
+        """The network as training begins: the kept one, if the spec shapes it alike."""
+        shape = _shape(spec)
+        if self._kept is not None and self._kept[0] == shape:
+            _, trainee, first, rng = self._kept
+            trainee.restore(first)
+            torch.set_rng_state(rng)
+            return trainee
+        self.forget()
+        trainee = self._load(spec)
+        if spec.method is Method.LORA:
+            first = {name: one.clone() for name, one in trainee.weights().items()}
+            self._kept = (shape, trainee, first, torch.get_rng_state())
+        return trainee
+
+    def forget(self) -> None:
+        """Give the kept network's memory back."""
+        self._kept = None
+        gc.collect()
+
+
+def _shape(spec: TrainingSpec) -> tuple[object, ...]:
+    return (
+        *(spec.method, spec.lora_rank, spec.lora_alpha, spec.lora_targets),
+        *(spec.activation_checkpointing, spec.precision, spec.seed),
+    )

@@ -1,0 +1,385 @@
+"""The search for a job's training levers, inside the job's own process.
+
+Every trial is a real training; the poor ones are cut short (ASHA). What a trial costs is the device
+time of its steps, at one price; all else that the search does is taken off its budget. The log in
+the job's folder is the search's memory: a process that is started again goes on after the last
+rung in it, and with the checkpoint of the trial that was under way.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from meted.domain.job import AutoTraining, Method, RateFinder, TrainingSpec
+from meted.domain.units import NanoUSD
+from meted.live.checkpoints import CheckpointError
+from meted.live.training.checkpoint import CheckpointFolder
+from meted.live.training.data import Dataset
+from meted.live.training.errors import TrainingError
+from meted.live.training.house import House, cpu_nanos
+from meted.live.training.loop import Loop, State, rows_per_step, total_steps
+from meted.live.training.model import Trainee
+from meted.live.training.optimizers import OPTIMIZERS
+from meted.live.training.range_test import find_rate, pace, trusted
+from meted.live.training.trial_log import Begun, Ended, Rung, Trail, TrialLog, dollars_of
+from meted.live.training.trial_run import Limits, Runner, Shifted
+from meted.live.training.variations import Size, resolved, variations
+from meted.optimise.trials import (
+    Goal,
+    Ladder,
+    LeastLoss,
+    TargetLoss,
+    TrialAsk,
+    Trials,
+    TrialTold,
+)
+
+FOLDER = "trials"
+NOMINAL_PRICE = NanoUSD(1_000_000_000)
+"""Of a device-hour, where the pool costs nothing: trials must still be compared by their time."""
+JOBS_WORTH = 2
+"""Without a budget of its own a search may use so many times what the job itself will."""
+ETA = 3
+MOST_RUNGS = 4
+LEAST_STEPS = 2
+"""Of a trial until its first rung."""
+JUDGED_TOKENS = 2048
+"""Held-out text of a trial's rung: the same rows for all, so that differences are the levers'."""
+RANGE_ROWS = 1
+PROXY_LAYERS = 0.3
+FORWARD = 1 / 3
+"""Device time of a token's forward pass over that of both passes."""
+ADAPTIVE = frozenset({"adam", "adamw", "adamw8bit", "nadam", "radam", "muon", "lion"})
+"""Optimizers whose steps do not grow with the gradient: what a range test says of one holds, as a
+factor on the usual rate, for the others. Muon's step is scaled to AdamW's."""
+
+Load = Callable[..., Trainee]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What a search found. spec: to train on with, by the job's name; steps and tokens: of all
+    trials but the one that goes on."""
+
+    spec: TrainingSpec
+    steps: int
+    tokens: int
+
+
+class Search:
+    """One job's search."""
+
+    def __init__(
+        self,
+        *,
+        spec: TrainingSpec,
+        auto: AutoTraining,
+        dataset: Dataset,
+        workdir: Path,
+        house: House,
+        load: Load,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._spec = spec
+        self._auto = auto
+        self._dataset = dataset
+        self._workdir = workdir
+        self._house = house
+        self._load = load
+        self._wall = wall
+        self._log = TrialLog(workdir)
+        self._trail = self._log.read()
+        self._cpu = cpu_nanos()
+        self._before = self._trail.spent
+        self._price = auto.price or NOMINAL_PRICE
+        rows = max(1, JUDGED_TOKENS // spec.sequence_tokens)
+        every = max(1, len(dataset.held_out) // rows)
+        judged = replace(dataset, held_out=dataset.held_out[::every][:rows])
+        self._runner = Runner(folder=workdir / FOLDER, dataset=judged, load=load)
+        self._judged = judged
+
+    def run(self) -> Chosen:
+        """Search, or remember what was found. Raises StopOrdered; TrainingError if no trial has a
+        loss."""
+        begun = self._trail.begun or self._begin()
+        ended = self._trail.ended or self._search(begun)
+        self._runner.forget()
+        shutil.rmtree(self._workdir / FOLDER, ignore_errors=True)
+        others = [one for name, one in self._trail.last.items() if name != ended.best]
+        spec = replace(
+            begun.trials[ended.best],
+            patience=self._spec.patience,
+            eval_every=self._spec.eval_every,
+            checkpoint_every=self._spec.checkpoint_every,
+        )
+        return Chosen(
+            spec=spec,
+            steps=sum(one.step for one in others),
+            tokens=sum(one.tokens for one in others),
+        )
+
+    def _begin(self) -> Begun:
+        """Measure the base, the pace and the rate; set the ladder up and write it all down."""
+        spec, auto, at = self._spec, self._auto, self._wall()
+        size = Size(
+            train_tokens=self._dataset.train.size,
+            steps=total_steps(spec, len(self._dataset.train)),
+        )
+        usual = usual_rates()
+        plain = resolved(spec, usual, size)
+        trainee = self._runner.trainee(plain)
+        before = Loop(
+            spec=plain,
+            dataset=self._dataset,
+            trainee=trainee,
+            checkpoints=self._runner.checkpoints("base"),
+            house=self._house,
+        ).evaluate("before")
+        rows = self._judged.train[:RANGE_ROWS]
+        nanos_per_token = pace(trainee, plain, rows, self._house)
+        per_step = rows_per_step(plain, len(self._dataset.train)) * spec.sequence_tokens
+        job = dollars_of(round(nanos_per_token * per_step * size.steps), self._price)
+        middle, said = self._middle(plain, usual, per_step)
+        ladder = _ladder(NanoUSD(max(1, job)), size.steps)
+        budget = auto.budget or NanoUSD(JOBS_WORTH * max(1, job))
+        judging = nanos_per_token * FORWARD * self._judged.held_out.size
+        each = _expected(ladder, dollars_of(round(judging), self._price))
+        begun = Begun(
+            at=at,
+            price=self._price,
+            budget=budget,
+            first=ladder.first,
+            eta=ladder.eta,
+            rungs=ladder.rungs,
+            rows=len(self._judged.held_out),
+            before=before,
+            rate=said,
+            nanos=self._spent(),
+            auto=auto,
+            trials=variations(
+                spec,
+                plain=plain,
+                levers=auto.levers,
+                count=max(1, min(auto.trials, int(budget / each))),
+                middle=middle,
+                size=size,
+            ),
+        )
+        self._log.append(begun)
+        self._trail = replace(self._trail, begun=begun)
+        return begun
+
+    def _middle(
+        self, plain: TrainingSpec, usual: dict[tuple[Method, str], float], per_step: int
+    ) -> tuple[dict[tuple[Method, str], float], str]:
+        """The rates that trials lie around, and how they were found."""
+        own = usual[(plain.method, plain.optimizer)]
+        finder = self._auto.finder
+        if finder is RateFinder.RECIPE or "rate" not in self._auto.levers:
+            return usual, f"usual rate {own:.3g}"
+        if finder is RateFinder.PROXY:
+            self._runner.forget()
+            trainee = self._load(plain, layers=PROXY_LAYERS)
+        else:
+            trainee = self._runner.trainee(plain)
+        found = find_rate(
+            trainee,
+            replace(plain, auto=self._auto),
+            self._judged.train[:RANGE_ROWS],
+            usual=own,
+            batch_rows=per_step // plain.sequence_tokens,
+            house=self._house,
+            durable=lambda: 0,
+        )
+        if found.rate is None:
+            return usual, found.said
+        factor = trusted(found.rate.expected, own)
+        moved = {
+            (method, name): rate * factor
+            for (method, name), rate in usual.items()
+            if method is plain.method
+            and (name == plain.optimizer or {name, plain.optimizer} <= ADAPTIVE)
+        }
+        return {**usual, **moved}, found.said
+
+    def _search(self, begun: Begun) -> Ended:
+        """Ask and tell until the budget, the time or the trials are at their end."""
+        trials = _remembered(begun, self._trail, self._spec.seed)
+        why = ""
+        while not why:
+            left = max(0, begun.budget - self._overhead())
+            trials = replace(trials, goal=replace(trials.goal, budget=NanoUSD(left)))
+            trials, asked = trials.ask()
+            if asked is None:
+                why = trials.answer().stopped
+            elif self._late() or (told := self._try(begun, asked)) is None:
+                why = f"the deadline of {self._auto.deadline_s:.0f} s has passed"
+            else:
+                self._log.append(told)
+                self._trail = replace(self._trail, rungs=(*self._trail.rungs, told))
+                trials = trials.tell(_told(told))
+        return self._end(begun, _best(trials), why)
+
+    def _try(self, begun: Begun, ask: TrialAsk) -> Rung | None:
+        """Train a trial until its next rung; None if the deadline came first."""
+        others = [one for name, one in self._trail.last.items() if name != ask.trial]
+        spec = begun.trials[ask.trial]
+        steps = sum(one.step for one in others)
+        link = Shifted(
+            self._house.link,
+            steps=steps,
+            tokens=sum(one.tokens for one in others),
+            total=max(self._total(begun), steps + (spec.steps or 0)),
+        )
+        limits = Limits(
+            nanos=-(-ask.until * 3_600_000_000_000 // begun.price),
+            target=self._auto.target_loss,
+            late=self._late,
+        )
+        known = self._trail.last.get(ask.trial)
+        try:
+            state = self._runner.run(ask.trial, spec, limits, House(link))
+        except (TrainingError, CheckpointError, MemoryError) as error:
+            return self._rung(begun, ask, known, failed=str(error) or "memory ran out")
+        return None if state is None else self._reached(begun, ask, state)
+
+    def _reached(self, begun: Begun, ask: TrialAsk, state: State) -> Rung:
+        mark, target = state.marks[-1], self._auto.target_loss
+        met = [one for one in state.marks if target is not None and one.loss <= target]
+        return Rung(
+            trial=ask.trial,
+            rung=ask.rung,
+            step=state.step,
+            tokens=state.tokens,
+            loss=mark.loss if math.isfinite(mark.loss) else None,
+            nanos=state.nanos,
+            cost=dollars_of(state.nanos, begun.price),
+            spent=self._spent(),
+            reached=dollars_of(met[0].nanos, begun.price) if met else None,
+            reached_step=met[0].step if met else None,
+            failed=None if math.isfinite(mark.loss) else "the held-out loss is lost",
+        )
+
+    def _rung(self, begun: Begun, ask: TrialAsk, known: Rung | None, *, failed: str) -> Rung:
+        """A trial that cannot go on; what it used since its last rung is the search's own cost."""
+        return Rung(
+            trial=ask.trial,
+            rung=ask.rung,
+            step=known.step if known else 0,
+            tokens=known.tokens if known else 0,
+            loss=None,
+            nanos=known.nanos if known else 0,
+            cost=known.cost if known else 0,
+            spent=self._spent(),
+            failed=failed,
+        )
+
+    def _end(self, begun: Begun, best: str | None, why: str) -> Ended:
+        """Take the best trial's checkpoint over as the job's own; forget the others."""
+        failed = [one for one in self._trail.rungs if one.failed]
+        if best is None and failed:
+            raise TrainingError(
+                f"none of {len(failed)} trials has a loss; the first: {failed[0].failed}"
+            )
+        if best is None:
+            # Without money for a single rung the job is what was asked for.
+            best = next(iter(begun.trials))
+        self._promote(best, begun.before)
+        ended = Ended(
+            best=best, why=why, spent=self._spent(), seconds=max(0.0, self._wall() - begun.at)
+        )
+        self._log.append(ended)
+        self._trail = replace(self._trail, ended=ended)
+        return ended
+
+    def _promote(self, best: str, before: float) -> None:
+        content = self._runner.checkpoints(best).newest()
+        if content is not None:
+            # Its marks are of part of the held-out text; the job's own are of all.
+            content |= {"marks": [], "best": None, "held_out": {"before": before}}
+            CheckpointFolder(self._workdir / "checkpoints").save(content["step"], content)
+
+    def _spent(self) -> int:
+        """Device time of the search so far, earlier processes included as far as logged."""
+        return self._before + cpu_nanos() - self._cpu
+
+    def _overhead(self) -> NanoUSD:
+        """What was used for all but the trials' own steps."""
+        steps = sum(one.nanos for one in self._trail.last.values())
+        return dollars_of(max(0, self._spent() - steps), self._price)
+
+    def _late(self) -> bool:
+        begun, deadline = self._trail.begun, self._auto.deadline_s
+        return begun is not None and deadline is not None and self._wall() - begun.at > deadline
+
+    def _total(self, begun: Begun) -> int:
+        """About how many optimizer steps search and job will make."""
+        spec = next(iter(begun.trials.values()))
+        per_job = begun.first * begun.eta ** (begun.rungs - 1)
+        steps = spec.steps or 1
+        return math.ceil(steps * begun.budget / max(1, per_job)) + steps
+
+
+def usual_rates() -> dict[tuple[Method, str], float]:
+    """The recipes' learning rates."""
+    return {
+        (method, name): recipe.lora if method is Method.LORA else recipe.full
+        for name, recipe in OPTIMIZERS.items()
+        for method in Method
+    }
+
+
+def _ladder(job: NanoUSD, steps: int) -> Ladder:
+    """The last rung is the whole job; the first has LEAST_STEPS steps or more."""
+    rungs = 1
+    while rungs < MOST_RUNGS and steps >= LEAST_STEPS * ETA**rungs:
+        rungs += 1
+    return Ladder(first=NanoUSD(max(1, job // ETA ** (rungs - 1))), eta=ETA, rungs=rungs)
+
+
+def _expected(ladder: Ladder, judging: NanoUSD) -> float:
+    """What a trial costs on average, when one of `eta` goes on from each rung."""
+    cost, share, before = 0.0, 1.0, 0
+    for rung in range(ladder.rungs):
+        cost += share * (ladder.at(rung) - before + judging)
+        share, before = share / ladder.eta, ladder.at(rung)
+    return cost
+
+
+def _remembered(begun: Begun, trail: Trail, seed: int) -> Trials:
+    goal: Goal
+    if begun.auto.target_loss is None:
+        goal = LeastLoss(budget=NanoUSD(begun.budget))
+    else:
+        goal = TargetLoss(loss=begun.auto.target_loss, budget=NanoUSD(begun.budget))
+    return Trials(
+        names=tuple(begun.trials),
+        ladder=Ladder(first=NanoUSD(begun.first), eta=begun.eta, rungs=begun.rungs),
+        goal=goal,
+        seed=seed,
+        told=tuple(_told(one) for one in trail.rungs),
+    )
+
+
+def _best(trials: Trials) -> str | None:
+    """The best trial that can go on."""
+    failed = {one.trial for one in trials.told if one.failed is not None}
+    return (
+        replace(trials, told=tuple(one for one in trials.told if one.trial not in failed))
+        .answer()
+        .best
+    )
+
+
+def _told(rung: Rung) -> TrialTold:
+    return TrialTold(
+        trial=rung.trial,
+        rung=rung.rung,
+        loss=math.inf if rung.loss is None else rung.loss,
+        cost=NanoUSD(rung.cost),
+        reached=None if rung.reached is None else NanoUSD(rung.reached),
+        failed=rung.failed,
+    )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from meted.live.tuning.session import Asked, Prepared
 
 MICROS_PER_MS = 1000
+MOST_OTHERS = 0.15
+"""Share of the cores that others may use before the numbers are doubted."""
 
 
 @click.command(
@@ -142,5 +144,11 @@ def _search(asked: "Asked", home: Home) -> "tuple[Prepared, Found]":
     with measuring(asked.effort) as watch:
         found = asyncio.run(
             search_serving(prepared.search, prepared.configurations, measurer, watch=watch)
+        )
+    if measurer.others > MOST_OTHERS:
+        click.echo(
+            f"other processes used up to {measurer.others:.0%} of the cores meanwhile, which makes "
+            "device time dearer by chance; search again when they are quiet",
+            err=True,
         )
     return prepared, found

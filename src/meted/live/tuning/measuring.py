@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from meted.domain.configuration import Configuration
 from meted.domain.pool import Pool
@@ -39,6 +40,8 @@ class Measurer:
     log: list[tuple[str, float, Replayed]] = field(
         default_factory=list[tuple[str, float, Replayed]]
     )
+    others: float = 0.0
+    """The largest share of the cores that other processes used during a measurement."""
     _done: dict[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
@@ -56,6 +59,7 @@ class Measurer:
         count = max(LEAST_REQUESTS, round(effort * len(self.traffic)))
         part = self._part(begin, count)
         self._done[key] = (begin + count) % len(self.traffic)
+        busy = _busy_nanos()
         try:
             found = await replay(
                 self.host,
@@ -67,6 +71,8 @@ class Measurer:
         except MeasuringError as error:
             return Measured(key=key, effort=effort, cost=None, refused=str(error))
         self.log.append((key, effort, found))
+        foreign = _busy_nanos() - busy - found.nanos - found.load_nanos
+        self.others = max(self.others, foreign / self._held(found))
         rejected = [one.rejected for one in found.requests if one.rejected]
         spent = NanoUSD(round(self.nano_usd(self._held(found))))
         if rejected:
@@ -127,6 +133,12 @@ def reference_micros(requests: Sequence[Recorded]) -> float:
         )
         for one in requests
     )
+
+
+def _busy_nanos() -> float:
+    """Processor time that all processes of this machine have used, in nanoseconds."""
+    times = psutil.cpu_times()
+    return (sum(times) - times.idle - getattr(times, "iowait", 0.0)) * 1e9
 
 
 def _quantile(values: Sequence[float]) -> float:

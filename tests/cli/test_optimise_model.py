@@ -82,7 +82,7 @@ def test_a_rejected_variant_that_was_kept_is_told_so(capsys: pytest.CaptureFixtu
 
 def test_json_holds_all_of_a_trial() -> None:
     found: dict[str, Any] = json.loads(json.dumps(plain(trial("int4-g64", passed=False))))
-    assert found["step"]["group_size"] == 64
+    assert (found["kind"], found["step"]["group_size"]) == ("quantise", 64)
     assert found["quality"]["text"]["loss_increase"]["expected"] == 0.034
     assert found["registered"] is False
 

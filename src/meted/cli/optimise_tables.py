@@ -16,7 +16,9 @@ MB = 1e6
 
 def plain(trial: "Trial") -> dict[str, Any]:
     """A trial as JSON."""
-    return asdict(trial)
+    from meted.live.checkpoints.lineage import kind_of
+
+    return {**asdict(trial), "kind": kind_of(trial.step)}
 
 
 def print_trials(trials: "list[Trial]", *, keep: bool) -> None:

@@ -38,13 +38,17 @@ class StepOnDisk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     settings: dict[str, Any]
 
 
+def kind_of(transformation: Transformation) -> str:
+    """The name of a transformation's kind."""
+    return next(name for name, kind in KINDS.items() if isinstance(transformation, kind))
+
+
 def encode_lineage(lineage: tuple[LineageStep, ...]) -> tuple[StepOnDisk, ...]:
     """The steps as they are written."""
-    names = {kind: name for name, kind in KINDS.items()}
     return tuple(
         StepOnDisk(
             parent=step.parent,
-            kind=names[type(step.transformation)],
+            kind=kind_of(step.transformation),
             settings=asdict(step.transformation),
         )
         for step in lineage

@@ -13,6 +13,7 @@ from meted.testing.check_documents import check_documents
 from meted.testing.check_keys import check_audit, check_keys
 from meted.testing.check_leases import check_leases
 from meted.testing.check_terms import check_terms
+from meted.testing.check_versions import check_versions
 from meted.testing.store_rows import (
     JOB,
     MICROS,
@@ -68,6 +69,7 @@ def check_store(make_store: MakeStore, *, stored_bytes: Callable[[], bytes] | No
     check_terms(make_store)
     check_leases(make_store)
     check_documents(make_store)
+    check_versions(make_store)
 
 
 def check_exactly_once(make_store: MakeStore) -> None:

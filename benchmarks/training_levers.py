@@ -35,14 +35,14 @@ from meted.live.training.house import House, cpu_nanos
 from meted.live.training.loop import Loop
 from meted.live.training.model import load_trainee
 from meted.live.training.optimizers import OPTIMIZERS
+from meted.live.training.search_frame import usual_rates
 from meted.live.training.spec import has_low_bit, spec_from_mapping
 from meted.live.training.trial_log import dollars_of, read_trail
 from meted.live.training.trial_table import losers, rows_of
-from meted.live.training.tuning import Search, usual_rates
+from meted.live.training.tuning import Search
 from meted.live.training.worker import make_encoder, prepare_data
 from meted.live.wire import Frame
 
-NANOS_PER_HOUR = 3_600_000_000_000
 LOOKS = 8
 SHARE = 0.25
 GAIN = 0.6

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from meted.domain.job import Method, TrainingSpec
-from meted.live.training.tuning import usual_rates
+from meted.live.training.search_frame import usual_rates
 from meted.live.training.variations import Size, name_of, resolved, variations
 
 LEVERS = ("optimizer", "rate", "rank", "targets", "method", "batch")

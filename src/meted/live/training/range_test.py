@@ -75,6 +75,11 @@ def range_test(
     return points
 
 
+def tokens_of_test(rows: int, spec: TrainingSpec) -> int:
+    """Tokens that a range test on so many rows trains on, the first look included."""
+    return (POINTS + 1) * rows * spec.sequence_tokens
+
+
 def rate_of(points: list[RatePoint], *, spec: TrainingSpec, width: int, batch: int) -> Estimate:
     """The rate for a job of `batch` tokens a step, from a test whose step had all of its rows.
 

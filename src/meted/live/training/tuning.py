@@ -13,20 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from meted.domain.job import AutoTraining, Method, RateFinder, TrainingSpec
+from meted.domain.job import AutoTraining, TrainingSpec
 from meted.domain.units import NanoUSD
 from meted.live.checkpoints import CheckpointError
 from meted.live.training.checkpoint import CheckpointFolder
 from meted.live.training.data import Dataset
 from meted.live.training.errors import TrainingError
 from meted.live.training.house import House, cpu_nanos
-from meted.live.training.loop import Loop, State, rows_per_step, total_steps
-from meted.live.training.model import Trainee
-from meted.live.training.optimizers import OPTIMIZERS
-from meted.live.training.range_test import find_rate, pace, trusted
+from meted.live.training.loop import State
+from meted.live.training.search_frame import Load, Setting, begin_search
 from meted.live.training.trial_log import Begun, Ended, Rung, Trail, TrialLog, dollars_of
 from meted.live.training.trial_run import Limits, Runner, Shifted
-from meted.live.training.variations import Size, resolved, variations
 from meted.optimise.trials import (
     Goal,
     Ladder,
@@ -40,23 +37,8 @@ from meted.optimise.trials import (
 FOLDER = "trials"
 NOMINAL_PRICE = NanoUSD(1_000_000_000)
 """Of a device-hour, where the pool costs nothing: trials must still be compared by their time."""
-JOBS_WORTH = 2
-"""Without a budget of its own a search may use so many times what the job itself will."""
-ETA = 3
-MOST_RUNGS = 4
-LEAST_STEPS = 2
-"""Of a trial until its first rung."""
 JUDGED_TOKENS = 2048
 """Held-out text of a trial's rung: the same rows for all, so that differences are the levers'."""
-RANGE_ROWS = 1
-PROXY_LAYERS = 0.3
-FORWARD = 1 / 3
-"""Device time of a token's forward pass over that of both passes."""
-ADAPTIVE = frozenset({"adam", "adamw", "adamw8bit", "nadam", "radam", "muon", "lion"})
-"""Optimizers whose steps do not grow with the gradient: what a range test says of one holds, as a
-factor on the usual rate, for the others. Muon's step is scaled to AdamW's."""
-
-Load = Callable[..., Trainee]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,88 +104,21 @@ class Search:
         )
 
     def _begin(self) -> Begun:
-        """Measure the base, the pace and the rate; set the ladder up and write it all down."""
-        spec, auto, at = self._spec, self._auto, self._wall()
-        size = Size(
-            train_tokens=self._dataset.train.size,
-            steps=total_steps(spec, len(self._dataset.train)),
-        )
-        usual = usual_rates()
-        plain = resolved(spec, usual, size)
-        trainee = self._runner.trainee(plain)
-        before = Loop(
-            spec=plain,
+        """Set the search up, and write it down before anything relies on it."""
+        setting = Setting(
+            auto=self._auto,
             dataset=self._dataset,
-            trainee=trainee,
-            checkpoints=self._runner.checkpoints("base"),
+            judged=self._judged,
+            runner=self._runner,
             house=self._house,
-        ).evaluate("before")
-        rows = self._judged.train[:RANGE_ROWS]
-        nanos_per_token = pace(trainee, plain, rows, self._house)
-        per_step = rows_per_step(plain, len(self._dataset.train)) * spec.sequence_tokens
-        job = dollars_of(round(nanos_per_token * per_step * size.steps), self._price)
-        middle, said = self._middle(plain, usual, per_step)
-        ladder = _ladder(NanoUSD(max(1, job)), size.steps)
-        budget = auto.budget or NanoUSD(JOBS_WORTH * max(1, job))
-        judging = nanos_per_token * FORWARD * self._judged.held_out.size
-        each = _expected(ladder, dollars_of(round(judging), self._price))
-        begun = Begun(
-            at=at,
+            load=self._load,
             price=self._price,
-            budget=budget,
-            first=ladder.first,
-            eta=ladder.eta,
-            rungs=ladder.rungs,
-            rows=len(self._judged.held_out),
-            before=before,
-            rate=said,
-            nanos=self._spent(),
-            auto=auto,
-            trials=variations(
-                spec,
-                plain=plain,
-                levers=auto.levers,
-                count=max(1, min(auto.trials, int(budget / each))),
-                middle=middle,
-                size=size,
-            ),
+            spent=self._spent,
         )
+        begun = begin_search(self._spec, setting, at=self._wall())
         self._log.append(begun)
         self._trail = replace(self._trail, begun=begun)
         return begun
-
-    def _middle(
-        self, plain: TrainingSpec, usual: dict[tuple[Method, str], float], per_step: int
-    ) -> tuple[dict[tuple[Method, str], float], str]:
-        """The rates that trials lie around, and how they were found."""
-        own = usual[(plain.method, plain.optimizer)]
-        finder = self._auto.finder
-        if finder is RateFinder.RECIPE or "rate" not in self._auto.levers:
-            return usual, f"usual rate {own:.3g}"
-        if finder is RateFinder.PROXY:
-            self._runner.forget()
-            trainee = self._load(plain, layers=PROXY_LAYERS)
-        else:
-            trainee = self._runner.trainee(plain)
-        found = find_rate(
-            trainee,
-            replace(plain, auto=self._auto),
-            self._judged.train[:RANGE_ROWS],
-            usual=own,
-            batch_rows=per_step // plain.sequence_tokens,
-            house=self._house,
-            durable=lambda: 0,
-        )
-        if found.rate is None:
-            return usual, found.said
-        factor = trusted(found.rate.expected, own)
-        moved = {
-            (method, name): rate * factor
-            for (method, name), rate in usual.items()
-            if method is plain.method
-            and (name == plain.optimizer or {name, plain.optimizer} <= ADAPTIVE)
-        }
-        return {**usual, **moved}, found.said
 
     def _search(self, begun: Begun) -> Ended:
         """Ask and tell until the budget, the time or the trials are at their end."""
@@ -321,32 +236,6 @@ class Search:
         per_job = begun.first * begun.eta ** (begun.rungs - 1)
         steps = spec.steps or 1
         return math.ceil(steps * begun.budget / max(1, per_job)) + steps
-
-
-def usual_rates() -> dict[tuple[Method, str], float]:
-    """The recipes' learning rates."""
-    return {
-        (method, name): recipe.lora if method is Method.LORA else recipe.full
-        for name, recipe in OPTIMIZERS.items()
-        for method in Method
-    }
-
-
-def _ladder(job: NanoUSD, steps: int) -> Ladder:
-    """The last rung is the whole job; the first has LEAST_STEPS steps or more."""
-    rungs = 1
-    while rungs < MOST_RUNGS and steps >= LEAST_STEPS * ETA**rungs:
-        rungs += 1
-    return Ladder(first=NanoUSD(max(1, job // ETA ** (rungs - 1))), eta=ETA, rungs=rungs)
-
-
-def _expected(ladder: Ladder, judging: NanoUSD) -> float:
-    """What a trial costs on average, when one of `eta` goes on from each rung."""
-    cost, share, before = 0.0, 1.0, 0
-    for rung in range(ladder.rungs):
-        cost += share * (ladder.at(rung) - before + judging)
-        share, before = share / ladder.eta, ladder.at(rung)
-    return cost
 
 
 def _remembered(begun: Begun, trail: Trail, seed: int) -> Trials:

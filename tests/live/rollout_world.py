@@ -219,8 +219,11 @@ class World:
         self._made += 1
         heappush(self._queue, (at, self._made, action))
 
-    async def run(self, seconds: float) -> None:
-        """Let time pass; the rollouts look each tenth of a second, control each second."""
+    async def run(self, seconds: float, *, wait: bool = True) -> None:
+        """Let time pass; the rollouts look each tenth of a second, control each second.
+
+        wait: until what happened is in the store; a house that is killed does not.
+        """
         begin, until = self.clock.at, self.clock.at + round(seconds * SECOND)
         for tenth in range(1, round(seconds * 10) + 1):
             self.schedule(begin + tenth * SECOND // 10, self.house.rollouts.tick)
@@ -232,10 +235,13 @@ class World:
             for _ in range(4):
                 await asyncio.sleep(0)
         self.clock.at = until
-        await self._written()
+        if wait:
+            await self._written()
         assert not self.house.failed
 
-    async def traffic(self, seconds: float, *, per_second: float = 4.0, seed: int = 1) -> None:
+    async def traffic(
+        self, seconds: float, *, per_second: float = 4.0, seed: int = 1, wait: bool = True
+    ) -> None:
         """Clients ask at random moments, for answers of random lengths."""
         chance, at = random.Random(seed), float(self.clock.at)
         while (at := at + chance.expovariate(per_second) * SECOND) < self.clock.at + (
@@ -243,7 +249,7 @@ class World:
         ):
             prompt, output = chance.randint(100, 2_000), chance.randint(10, 100)
             self.schedule(round(at), lambda p=prompt, o=output: self.ask(p, o))
-        await self.run(seconds)
+        await self.run(seconds, wait=wait)
 
     def ask(self, prompt: int = 500, output: int = 50, *, deployment: str = "chat") -> Heard:
         """One client."""
@@ -293,6 +299,7 @@ class World:
 
     async def die(self) -> None:
         """The house is killed: nothing more is written, its processes are gone."""
+        self.house._memory._calls.clear()
         self._queue.clear()
         self._open.clear()
         await self._abandon()
@@ -304,6 +311,8 @@ class World:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        # What its thread writes now is written whole, as a transaction of a killed house is or not.
+        self.house.metering._writer.shutdown(wait=True, cancel_futures=True)
         self.store.close()
 
     async def _written(self) -> None:

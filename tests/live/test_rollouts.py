@@ -1,5 +1,6 @@
 """Rollouts in the real house on a played clock: who serves when, what clients see, what remains."""
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from rollout_world import BLOCK_S, Manners, World, deployment, wish
 
 from meted.live import books
-from meted.live.doors import HouseError
+from meted.live.doors import Ended, HouseError
 from meted.live.stores import open_store
 
 MOST_S = 30 * BLOCK_S
@@ -185,8 +186,11 @@ async def test_a_kill_between_promotion_and_cleaning_up_loses_no_version(tmp_pat
     world = World(folder=tmp_path, manners={"big": Manners(), "small": Manners(factor=0.5)})
     await world.begin(deployment())
     await world.doors.start_rollout(wish())
-    while world.doors.rollout("chat")["phase"] != "promoted":
-        await world.traffic(1, seed=world.clock.at)
+    for second in range(int(MOST_S)):
+        if world.doors.rollout("chat")["phase"] == "promoted":
+            break
+        await world.traffic(1, seed=second)
+    assert world.doors.rollout("chat")["phase"] == "promoted"
     # As if the removals had not reached the store: both versions are still remembered.
     await world.die()
     store = open_store(world.books, house="here")
@@ -200,6 +204,36 @@ async def test_a_kill_between_promotion_and_cleaning_up_loses_no_version(tmp_pat
     assert world.errors() == []
     assert [one.checkpoint for one in world.doors.models()] == ["small"]
     await world.stop()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whenever_it_is_killed_a_house_has_a_version_to_serve(
+    tmp_path: Path, seed: int
+) -> None:
+    """Kills do not wait for writes; what a rollout ended with, it keeps."""
+    chance = random.Random(seed)
+    world = World(folder=tmp_path, manners={"big": Manners(), "small": Manners(factor=0.6)})
+    await world.begin(deployment())
+    await world.doors.start_rollout(wish())
+    await world.run(0.1)
+    phases = list[str]()
+    for life in range(6):
+        await world.traffic(chance.uniform(1, 8 * BLOCK_S), seed=life, wait=False)
+        phases.append(world.doors.rollout("chat")["phase"])
+        await world.die()
+        await world.begin(deployment())
+        view = world.doors.rollout("chat")
+        running = view["phase"] in ("canary", "comparing")
+        assert names(world) == ({"chat", "chat~2"} if running else {view["serving"]})
+        asked = world.ask()
+        await world.run(1)
+        world.listen()
+        assert isinstance(asked.end, Ended)
+        assert asked.end.error is None
+        if not running:
+            assert view["phase"] in phases
+    await world.stop()
+    assert books.check(world.books).balanced
 
 
 async def test_a_configuration_that_changed_meanwhile_ends_the_comparison(tmp_path: Path) -> None:

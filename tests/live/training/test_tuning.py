@@ -164,6 +164,13 @@ def test_without_money_for_a_rung_the_job_is_what_was_asked_for(
     assert chosen.spec.optimizer == "adamw"
     assert (chosen.steps, chosen.tokens) == (0, 0)
     assert not (tmp_path / "checkpoints").exists()
+    ended = read_trail(tmp_path).ended
+    assert ended is not None and "a trial's first rung costs $" in ended.why
+
+
+def test_a_search_alone_without_money_for_a_rung_fails(make_search: MakeSearch) -> None:
+    with pytest.raises(TrainingError, match=r"no trial was made: the search's budget is \$0"):
+        make_search(Recorder(), replace(AUTO, budget=NanoUSD(1), finish=False)).run()
 
 
 def test_a_deadline_ends_the_search_with_the_best_so_far(

@@ -39,7 +39,8 @@ Load = Callable[..., Trainee]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """Where a search takes place. judged: the text with what trials are judged by as its held-out
-    part. price: nano-USD per device-hour. spent: device time of the search so far."""
+    part. price: nano-USD per device-hour. spent: device time of the search so far, without what is
+    set aside, because the job needs it anyway."""
 
     auto: AutoTraining
     dataset: Dataset
@@ -49,6 +50,7 @@ class Setting:
     load: Load
     price: NanoUSD
     spent: Callable[[], int]
+    set_aside: Callable[[int], None]
 
 
 def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
@@ -61,6 +63,7 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
     trainee = setting.runner.trainee(plain)
     loading = cpu_nanos() - idle
     before = _before(plain, trainee, setting)
+    setting.set_aside(cpu_nanos() - idle)
     nanos_per_token = pace(trainee, plain, setting.judged.train[:RANGE_ROWS], setting.house)
     per_step = rows_per_step(plain, rows) * spec.sequence_tokens
     job = NanoUSD(max(1, dollars_of(round(nanos_per_token * per_step * size.steps), price)))

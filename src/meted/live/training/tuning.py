@@ -16,6 +16,7 @@ from pathlib import Path
 from meted.domain.job import AutoTraining, TrainingSpec
 from meted.domain.units import NanoUSD
 from meted.live.checkpoints import CheckpointError
+from meted.live.dollars import usd
 from meted.live.training.checkpoint import CheckpointFolder
 from meted.live.training.data import Dataset
 from meted.live.training.errors import TrainingError
@@ -114,6 +115,7 @@ class Search:
             load=self._load,
             price=self._price,
             spent=self._spent,
+            set_aside=self._set_aside,
         )
         begun = begin_search(self._spec, setting, at=self._wall())
         self._log.append(begun)
@@ -128,7 +130,9 @@ class Search:
             left = max(0, begun.budget - self._overhead())
             trials = replace(trials, goal=replace(trials.goal, budget=NanoUSD(left)))
             trials, asked = trials.ask()
-            if asked is None:
+            if asked is None and not trials.told:
+                why = self._too_little(begun)
+            elif asked is None:
                 why = trials.answer().stopped
             elif self._late() or (told := self._try(begun, asked)) is None:
                 why = f"the deadline of {self._auto.deadline_s:.0f} s has passed"
@@ -199,8 +203,10 @@ class Search:
             raise TrainingError(
                 f"none of {len(failed)} trials has a loss; the first: {failed[0].failed}"
             )
+        if best is None and not self._auto.finish:
+            raise TrainingError(f"no trial was made: {why}")
         if best is None:
-            # Without money for a single rung the job is what was asked for.
+            # Without money or time for a single rung the job is what was asked for.
             best = next(iter(begun.trials))
         self._promote(best, begun.before)
         ended = Ended(
@@ -210,12 +216,21 @@ class Search:
         self._trail = replace(self._trail, ended=ended)
         return ended
 
+    def _too_little(self, begun: Begun) -> str:
+        return (
+            f"the search's budget is ${usd(begun.budget)}, of which measuring took "
+            f"${usd(self._overhead())}, and a trial's first rung costs ${usd(begun.first)}"
+        )
+
     def _promote(self, best: str, before: float) -> None:
         content = self._runner.checkpoints(best).newest()
         if content is not None:
             # Its marks are of part of the held-out text; the job's own are of all.
             content |= {"marks": [], "best": None, "held_out": {"before": before}}
             CheckpointFolder(self._workdir / "checkpoints").save(content["step"], content)
+
+    def _set_aside(self, nanos: int) -> None:
+        self._cpu += nanos
 
     def _spent(self) -> int:
         """Device time of the search so far, earlier processes included as far as logged."""

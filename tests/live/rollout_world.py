@@ -116,13 +116,15 @@ class PlayedReplica:
                 return
             self._served += 1
             if self._served == self._manners.dies_after:
-                self._later(1, lambda: self._end("it was told to die"))
+                self._later(1, lambda: self._step(frame, prompt, output=0))
+                self._later(2, lambda: self._end("it was told to die"))
                 return
             self._later(0, lambda: self._tell(Admitted(frame.request_id, prompt)))
-            self._later(self._manners.latency_ms, lambda: self._answer(frame, prompt))
+            output = frame.sampling.max_tokens or 1
+            self._later(self._manners.latency_ms, lambda: self._step(frame, prompt, output=output))
 
-    def _answer(self, frame: Add, prompt: int) -> None:
-        output = frame.sampling.max_tokens or 1
+    def _step(self, frame: Add, prompt: int, *, output: int) -> None:
+        """Compute the prompt, and all of the answer unless that is empty."""
         work = (prompt * 2_000 + output * 20_000) * self._manners.factor
         start = self._cpu
         self._cpu += round(work * (1 + self._random.gauss(0, self._manners.noise)))
@@ -133,7 +135,11 @@ class PlayedReplica:
                 cpu_start_ns=start,
                 cpu_end_ns=self._cpu,
                 shares=(Share(frame.request_id, prompt, 0, output, prompt + output),),
-                outputs=(Output(frame.request_id, text="x", finish_reason=FinishReason.LENGTH),),
+                outputs=(
+                    (Output(frame.request_id, text="x", finish_reason=FinishReason.LENGTH),)
+                    if output
+                    else ()
+                ),
                 cache_usage=0.0,
             )
         )

@@ -10,6 +10,7 @@ from rollout_world import BLOCK_S, Manners, World, deployment, wish
 
 from meted.live import books
 from meted.live.doors import Ended, HouseError
+from meted.live.lever_doors import FrontPoint
 from meted.live.stores import open_store
 
 MOST_S = 30 * BLOCK_S
@@ -295,3 +296,24 @@ async def test_a_version_that_clients_do_not_know_cannot_be_asked(
         assert isinstance(error, HouseError)
         assert (error.status, error.code) == (404, "model_not_found")
         assert error.message.endswith("there are: chat")
+
+
+async def test_the_last_front_of_each_deployment_outlives_the_house(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, manners={"big": Manners()})
+    await world.begin(deployment())
+    for cost in (0.5, 0.4):
+        point = FrontPoint(key="int8", usd_per_million=cost, rejected="its loss")
+        await world.doors.save_front("chat", (point,))
+    saved = await world.doors.save_front("words", ())
+    await world.die()
+    await world.begin(deployment())
+    chat, words = await world.doors.fronts()
+    assert words == saved
+    assert chat["deployment"] == "chat"
+    assert chat["points"] == [
+        {
+            **{"key": "int8", "usd_per_million": 0.4, "ttft_p95_ms": None, "loss": None},
+            **{"chosen": False, "rejected": "its loss"},
+        }
+    ]
+    await world.stop()

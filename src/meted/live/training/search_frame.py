@@ -64,7 +64,7 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
     loading = cpu_nanos() - idle
     before = _before(plain, trainee, setting)
     setting.set_aside(cpu_nanos() - idle)
-    nanos_per_token = pace(trainee, plain, setting.judged.train[:RANGE_ROWS], setting.house)
+    nanos_per_token = pace(trainee, plain, setting.judged.train[: spec.micro_batch], setting.house)
     per_step = rows_per_step(plain, rows) * spec.sequence_tokens
     job = NanoUSD(max(1, dollars_of(round(nanos_per_token * per_step * size.steps), price)))
     ladder = ladder_of(job, size.steps)

@@ -99,7 +99,7 @@ def _stopped(begun: Begun, trail: Trail, rung: Rung, *, best: bool) -> str:
         return rung.failed
     if rung.reached_step is not None:
         return f"reached the target at step {rung.reached_step}"
-    if rung.rung == begun.rungs - 1:
+    if rung.rung == begun.rungs - 1 or rung.step == begun.trials[rung.trial].steps:
         return "came to its end"
     here = sorted(_loss(one) for one in trail.rungs if one.rung == rung.rung)
     through = here[: len(here) // begun.eta]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meted.cli.client import connect
 from meted.cli.common import FAILED, common_options, examples, print_json
-from meted.cli.optimise_serving_tables import document, print_found, yaml_of
+from meted.cli.optimise_serving_tables import document, print_found, shown, yaml_of
 from meted.cli.optimise_serving_watch import measuring
 from meted.domain.deployment import DEFAULT_SLO, SLO
 from meted.domain.units import NANOS_PER_SECOND, Micros, NanoUSD
@@ -108,12 +109,20 @@ def serving(
         plot_front(prepared, found, plot)
     if out is not None and found.chosen is not None:
         out.write_text(yaml_of(found.chosen, asked.slo), encoding="utf-8")
+    _tell_house(home, prepared, found)
     if as_json:
         print_json(document(prepared, found))
     else:
         print_found(prepared, found, asked.slo, out)
     if found.chosen is None:
         raise SystemExit(FAILED)
+
+
+def _tell_house(home: Home, prepared: "Prepared", found: "Found") -> None:
+    """The page of a running house shows the front of its deployment's last search."""
+    if home.running() is not None:
+        front = {"deployment": prepared.default.checkpoint, "points": shown(prepared, found)}
+        connect(home).post("fronts", body=front)
 
 
 def _names(text: str) -> tuple[str, ...]:

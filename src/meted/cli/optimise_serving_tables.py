@@ -102,6 +102,22 @@ def document(prepared: "Prepared", found: "Found") -> dict[str, Any]:
     }
 
 
+def shown(prepared: "Prepared", found: "Found") -> list[dict[str, Any]]:
+    """What was measured, as a house's page shows it: each point, and why it was rejected."""
+    why = {one.key: one.reason for one in found.answer.rejected}
+    return [
+        {
+            "key": one.key,
+            "usd_per_million": one.dollars,
+            "ttft_p95_ms": one.latency * 1e3,
+            "loss": one.loss,
+            "chosen": one.key == str(found.chosen),
+            "rejected": why.get(one.key),
+        }
+        for one in points(prepared, found)
+    ]
+
+
 def plain(one: Configuration) -> dict[str, Any]:
     """A deployment's part of a configuration file: what differs from the defaults."""
     default = EngineSettings()

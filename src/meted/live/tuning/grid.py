@@ -17,6 +17,13 @@ BATCHES = (1, 4, 16, 32)
 CHUNKS = (64, 256, 1024)
 
 
+def check_levers(levers: Sequence[str]) -> None:
+    """Raises ValueError for a lever that there is not."""
+    unknown = [one for one in levers if one not in LEVERS]
+    if unknown:
+        raise ValueError(f"there is no lever {unknown[0]!r}; there are: {', '.join(LEVERS)}")
+
+
 def grid(
     variants: Sequence[str],
     *,
@@ -30,9 +37,7 @@ def grid(
     llamacpp: variants that the second engine can read. drafts: checkpoints that may draft.
     Raises ValueError for a lever that there is not.
     """
-    unknown = [one for one in levers if one not in LEVERS]
-    if unknown:
-        raise ValueError(f"there is no lever {unknown[0]!r}; there are: {', '.join(LEVERS)}")
+    check_levers(levers)
     found: list[Configuration] = []
     for variant in variants:
         base = Configuration(checkpoint=variant)

@@ -26,7 +26,7 @@ from meted.live.predicted import local_kind
 from meted.live.traffic import HOUSE, TrafficError, parse_traffic, read_trace
 from meted.live.training.data import encode_documents, read_documents
 from meted.live.training.worker import make_encoder
-from meted.live.tuning.grid import LEVERS, grid
+from meted.live.tuning.grid import LEVERS, check_levers, grid
 from meted.live.tuning.priors import candidates
 from meted.live.tuning.recorded import Recorded, with_prompts
 from meted.optimise.search import Search
@@ -76,12 +76,14 @@ class Prepared:
 
 def prepare(asked: Asked, *, home: Home, pool: Pool) -> Prepared:
     """Raises TrafficError, CheckpointError or ValueError for what cannot be searched."""
+    check_levers(asked.levers)
+    recorded = _recorded(asked, home)
     registry = CheckpointRegistry(home.checkpoints)
     name = asked.checkpoint
     parent = registry.ensure_builtin(name) if name in BUILTINS else registry.get(name)
     variants = _variants(registry, parent, asked.variants)
     threads = len(pool.devices)
-    arrivals = _arrivals(asked, home, parent.context_tokens)
+    arrivals = _chosen(asked, recorded, parent.context_tokens)
     configurations = grid(
         [one.name for one in variants if (one.folder / MODEL).exists()],
         threads=threads,
@@ -139,14 +141,18 @@ def _for_llamacpp(one: Checkpoint) -> bool:
         return False
 
 
-def _arrivals(asked: Asked, home: Home, context: int) -> list[Arrival]:
-    """The first `requests` of the traffic that the model's context holds, from moment 0."""
+def _recorded(asked: Asked, home: Home) -> Sequence[Arrival]:
+    """All of the traffic."""
     if asked.traffic == HOUSE:
-        found: Sequence[Arrival] = recorded_arrivals(home.store())
-    elif Path(asked.traffic).expanduser().is_file():
-        found = read_trace(Path(asked.traffic).expanduser())
-    else:
-        found = parse_traffic(asked.traffic, seed=asked.seed).traffic.sample
+        return recorded_arrivals(home.store())
+    path = Path(asked.traffic).expanduser()
+    if path.is_file():
+        return read_trace(path)
+    return parse_traffic(asked.traffic, seed=asked.seed).traffic.sample
+
+
+def _chosen(asked: Asked, found: Sequence[Arrival], context: int) -> list[Arrival]:
+    """The first `requests` that the model's context holds, from moment 0."""
     kept = [one for one in found if one.prompt_tokens + one.output_tokens < context]
     kept = kept[: asked.requests]
     if len(kept) < 2 or kept[-1].at <= kept[0].at:

@@ -161,6 +161,11 @@ class Levers:
 
 def _wish(body: RolloutBody) -> RolloutWish:
     """The wish of a body. Raises HouseError (400) for what does not go together."""
+    for what, name in (("name", body.name), ("checkpoint", body.checkpoint)):
+        try:
+            check_name(name or body.name, what, slash=False)
+        except ValueError as error:
+            raise refusal(str(error), param=what) from error
     try:
         predicted = body.predicted.estimate()
     except ValueError as error:

@@ -57,11 +57,12 @@ def make_pipeline(
                 str(folder), tokenizer, _scheduler(settings, max_batch), "CPU", **options
             )
         except RuntimeError as error:
-            if "Tokenizers for draft" in str(error):
-                assert speculation is not None
+            if speculation is not None and speculation.checkpoint is not None:
+                # Which of several things is wrong with a draft is told first differs by version.
                 raise ValueError(
-                    f"speculation.checkpoint is {speculation.checkpoint!r}, whose vocabulary is "
-                    f"not that of {folder.name!r}; take a draft of the same family"
+                    f"speculation.checkpoint is {speculation.checkpoint!r}, which cannot draft for "
+                    f"{folder.name!r}: {last_line(error)}; take a model of the same family, whose "
+                    "vocabulary is the same"
                 ) from error
             raise ValueError(last_line(error)) from error
 

@@ -61,6 +61,7 @@ def prepared(given: argparse.Namespace) -> Prepared:
         slo=LIMITS,
         requests=given.requests,
         effort=given.effort,
+        variants=tuple(given.variants) if given.variants else None,
         drafts=tuple(given.drafts),
         seed=given.seed,
     )
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--home", required=True)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--checkpoint", default="smollm2-135m")
+    parser.add_argument("--variants", nargs="*", help="default: all that were made of it")
     parser.add_argument("--drafts", nargs="*", default=[])
     parser.add_argument("--requests", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.5)

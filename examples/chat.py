@@ -1,6 +1,6 @@
 """Chat with a running house through OpenAI's own client, and say what it cost.
 
-METED_KEY=mt-... python examples/chat.py "What is the capital of France?"
+METED_KEY=mt-... python examples/chat.py "Which city is the capital of France?"
 """
 
 import os
@@ -15,7 +15,7 @@ def main() -> None:
         base_url=os.environ.get("METED_URL", "http://127.0.0.1:8080") + "/v1",
         api_key=os.environ["METED_KEY"],
     )
-    question = " ".join(sys.argv[1:]) or "What is the capital of France?"
+    question = " ".join(sys.argv[1:]) or "Which city is the capital of France?"
     stream = client.chat.completions.create(
         model=os.environ.get("METED_MODEL", "smollm2-135m"),
         messages=[{"role": "user", "content": question}],

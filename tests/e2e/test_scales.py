@@ -42,7 +42,7 @@ def test_a_request_starts_a_replica_gets_its_answer_and_the_replica_goes_again(
     for _ in range(2):
         answer = client.chat.completions.create(
             model=MODEL,
-            messages=[{"role": "user", "content": "What is the capital of France?"}],
+            messages=[{"role": "user", "content": "Which city is the capital of France?"}],
             temperature=0,
             max_tokens=20,
         )

@@ -29,7 +29,7 @@ def test_the_answer_is_sensible_english_and_tells_the_cost_that_the_books_hold(
 ) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=MODEL,
-        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        messages=[{"role": "user", "content": "Which city is the capital of France?"}],
         temperature=0,
         max_tokens=30,
     )
@@ -114,7 +114,7 @@ def test_a_client_that_leaves_is_billed_for_what_it_used(
 def test_the_example_chats_and_says_what_it_cost(house: RealHouse) -> None:
     example = Path(__file__).parents[2] / "examples" / "chat.py"
     done = subprocess.run(
-        [sys.executable, str(example), "What is the capital of France?"],
+        [sys.executable, str(example), "Which city is the capital of France?"],
         env={**os.environ, "METED_URL": house.url, "METED_KEY": house.key},
         capture_output=True,
         text=True,

@@ -66,7 +66,7 @@ async def test_cost_is_the_device_time_of_the_requests_at_the_price(tmp_path: Pa
     assert replayed.nanos > 10 * 5_000_000 / 2, "ten steps of 5 ms at least, half of them computing"
     assert found.tpot_p95_s is not None and found.tpot_p95_s >= 0.005
     held = replayed.load_s + replayed.seconds
-    assert found.spent == pytest.approx(held * 0.001 * 1e9, rel=1e-6)
+    assert found.spent == pytest.approx(held * 0.001 * 1e9, abs=1)
 
 
 async def test_a_part_with_longer_answers_is_no_dearer_by_the_token(tmp_path: Path) -> None:

@@ -29,14 +29,7 @@ Loss = Callable[[Ids], Tensor]
 
 def repair(hf_folder: Path, how: Repair, text: Ids, out: Path, tick: Tick) -> None:
     """Write the network of `hf_folder` after a short fine-tune on `text` ([rows, tokens])."""
-    spec = _spec(
-        text,
-        steps=how.steps,
-        method=how.method,
-        batch_tokens=how.batch_tokens,
-        learning_rate=how.learning_rate,
-        seed=how.seed,
-    )
+    spec = _spec(text, how, how.method)
     trainee = load_trainee(hf_folder, spec)
     _train(trainee, spec, text, trainee.loss, tick)
     weights = trainee.weights()
@@ -50,14 +43,7 @@ def distil(
     """Write the student after training on the distributions of the network in `hf_folder`."""
     from transformers import AutoModelForCausalLM
 
-    spec = _spec(
-        text,
-        steps=how.steps,
-        method=Method.FULL,
-        batch_tokens=how.batch_tokens,
-        learning_rate=how.learning_rate,
-        seed=how.seed,
-    )
+    spec = _spec(text, how, Method.FULL)
     student = load_trainee(student_folder, spec)
     teacher: Any = AutoModelForCausalLM.from_pretrained(
         hf_folder, dtype=torch.float32, local_files_only=True
@@ -113,15 +99,7 @@ def _train(trainee: Trainee, spec: TrainingSpec, text: Ids, loss: Loss, tick: Ti
     trainee.train(False)
 
 
-def _spec(
-    text: Ids,
-    *,
-    steps: int,
-    method: Method,
-    batch_tokens: int,
-    learning_rate: float | None,
-    seed: int,
-) -> TrainingSpec:
+def _spec(text: Ids, how: Repair | Distil, method: Method) -> TrainingSpec:
     return TrainingSpec(
         name=JobName("repair"),
         base="the pruned network",
@@ -129,9 +107,9 @@ def _spec(
         tenant=TenantName("default"),
         project=DEFAULT_PROJECT,
         method=method,
-        steps=steps,
-        learning_rate=learning_rate,
+        steps=how.steps,
+        learning_rate=how.learning_rate,
         sequence_tokens=text.shape[1],
-        batch_tokens=batch_tokens,
-        seed=seed,
+        batch_tokens=how.batch_tokens,
+        seed=how.seed,
     )

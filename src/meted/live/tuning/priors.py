@@ -34,17 +34,22 @@ def candidates(
     infeasible: Mapping[str, str],
 ) -> list[Candidate]:
     """A prior for each configuration. infeasible: by checkpoint, why it cannot be used."""
-    return [
-        _candidate(
-            one,
-            _log_cost(one, arrivals, registry, kind, threads, calibrations, usd_per_device_hour),
-            infeasible.get(one.checkpoint),
-        )
+    costs = [
+        _log_cost(one, arrivals, registry, kind, threads, calibrations, usd_per_device_hour)
         for one in configurations
+    ]
+    known = [one for one in costs if one is not None]
+    # What the predictor does not know is taken for as dear as the others, with more doubt.
+    usual = sum(known) / len(known) if known else 0.0
+    return [
+        _candidate(one, cost, usual, infeasible.get(one.checkpoint))
+        for one, cost in zip(configurations, costs, strict=True)
     ]
 
 
-def _candidate(one: Configuration, log_cost: float | None, infeasible: str | None) -> Candidate:
+def _candidate(
+    one: Configuration, log_cost: float | None, usual: float, infeasible: str | None
+) -> Candidate:
     engine = one.settings.engine or OPENVINO
     known = engine == OPENVINO and one.settings.speculation is None
     doubt = UNKNOWN if log_cost is None else KNOWN if known else FOREIGN
@@ -52,7 +57,7 @@ def _candidate(one: Configuration, log_cost: float | None, infeasible: str | Non
     return Candidate(
         key=str(one),
         family=f"{engine} {one.checkpoint}{speculates}",
-        log_cost=log_cost if log_cost is not None else 0.0,
+        log_cost=usual if log_cost is None else log_cost,
         doubt=doubt,
         infeasible=infeasible,
     )

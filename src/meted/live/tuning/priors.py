@@ -38,6 +38,15 @@ def candidates(
         _log_cost(one, arrivals, registry, kind, threads, calibrations, usd_per_device_hour)
         for one in configurations
     ]
+    return as_candidates(configurations, costs, infeasible)
+
+
+def as_candidates(
+    configurations: Sequence[Configuration],
+    costs: Sequence[float | None],
+    infeasible: Mapping[str, str],
+) -> list[Candidate]:
+    """Candidates of these log costs; None: the predictor knows nothing of the configuration."""
     known = [one for one in costs if one is not None]
     # What the predictor does not know is taken for as dear as the others, with more doubt.
     usual = sum(known) / len(known) if known else 0.0

@@ -18,7 +18,7 @@ MODEL = "smollm2-135m"
 
 
 def client(house: RealHouse) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    return house.openai()
 
 
 def pid_of_replica(house: RealHouse) -> int | None:

@@ -3,7 +3,6 @@
 import json
 import urllib.request
 
-import openai
 import pytest
 
 from meted.testing.house import RealHouse
@@ -33,7 +32,7 @@ def test_a_calibrated_house_knows_its_steps_before_they_come(own_house: RealHous
     promised = {phase["phase"]: phase["predicted_ms"] for phase in before["phases"]}
     assert 0 < promised["decode"]["low"] < promised["decode"]["expected"]
 
-    client = openai.OpenAI(base_url=f"{own_house.url}/v1", api_key=own_house.key, max_retries=0)
+    client = own_house.openai()
     for number in range(4):
         client.completions.create(
             model=MODEL,

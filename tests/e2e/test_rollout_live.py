@@ -39,7 +39,7 @@ def test_a_rollout_of_a_real_engine_ends_with_a_receipt(lever_house: RealHouse) 
     over, errors, answers = threading.Event(), list[str](), list[str]()
 
     def clients() -> None:
-        client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+        client = house.openai()
         number = 0
         while not over.is_set():
             number += 1

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 
 from meted.live.books import check
@@ -38,7 +37,7 @@ def test_a_request_starts_a_replica_gets_its_answer_and_the_replica_goes_again(
     house = scaling_house
     assert deployment(house)["replicas"] == []
     assert "unloaded (0 to 2)" in house.meted("status")
-    client = openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    client = house.openai()
     for _ in range(2):
         answer = client.chat.completions.create(
             model=MODEL,

@@ -17,7 +17,7 @@ MODEL = "smollm2-135m"
 
 @pytest.fixture
 def client(house: RealHouse) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0)
+    return house.openai()
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class RealHouse:
         self.config.write_text(yaml.safe_dump(config or {}))
         self.process: subprocess.Popen[bytes] | None = None
         self.key = ""
+        self._clients = ExitStack()
 
     def start(self, *, patience_s: float = 300) -> "RealHouse":
         """Start the house and wait until every deployment answers."""
@@ -68,6 +70,15 @@ class RealHouse:
     @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, "METED_HOME": str(self.home)}
+
+    def openai(self) -> Any:
+        """A client by OpenAI's own library, closed when the house is removed: one that is left to
+        the garbage collector may end with a warning about its socket in whichever test runs then.
+        """
+        import openai
+
+        made = openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0)
+        return self._clients.enter_context(made)
 
     def meted(self, *arguments: str, check: bool = True) -> str:
         """Run a verb of the CLI against this house; what it printed."""
@@ -126,6 +137,7 @@ class RealHouse:
 
     def remove(self) -> None:
         """Stop and delete the home."""
+        self._clients.close()
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 

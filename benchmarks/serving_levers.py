@@ -5,7 +5,8 @@
 
 TEXT: a file or folder, such as Debian's reference manual; prompts are cut from it. FOLDER: a home
 in which `meted optimise model` has made the variants. `all` measures every configuration of the
-grid on the whole traffic, in an order drawn by the seed, and writes what it found. `search` runs
+grid on the whole traffic, in an order drawn by the seed, and keeps each as it comes: what the table
+has is not measured again. `search` runs
 the product's search afresh on the same traffic, then looks its answer up in the table: how much
 dearer than the cheapest feasible one it is there, and what it cost to find. A chat's traffic: one
 system prompt of 96 tokens, lengths log-normal, Poisson arrivals. Quiet cores only: the largest
@@ -106,14 +107,17 @@ async def measure_all(given: argparse.Namespace, ready: Prepared) -> None:
     order = list(ready.configurations)
     random.Random(given.seed).shuffle(order)
     known = {one.key: one.infeasible for one in ready.search.candidates}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = json.loads(given.keep.read_text()) if given.keep.exists() else []
+    kept = {row["key"] for row in rows}
     for one in order:
+        if str(one) in kept:
+            continue
         began = time.monotonic()
         found = await measurer.measure(one, 1.0)
         rows.append(row_of(found, known[str(one)], time.monotonic() - began))
         told = found.refused or f"${found.cost:.5f}, TTFT p95 {found.ttft_p95_s:.3f} s"
         print(f"{len(rows):2d}/{len(order)} {one}: {told}", flush=True)
-    given.keep.write_text(json.dumps(rows, indent=1))
+        given.keep.write_text(json.dumps(rows, indent=1))
     show(rows, str(ready.default))
     spent = sum(row["nano_usd"] for row in rows) / 1e9
     print(f"others used up to {measurer.others:.0%} of the cores; ${spent:.6f} spent")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from meted.domain.units import NanoUSD
-from meted.optimise.belief import Candidate, Sample, Trust, believed
+from meted.optimise.belief import Candidate, Sample, Trait, Trust, believed
 from meted.optimise.search import Rules, Search
 from meted.optimise.search_values import Answer, Budget, Measured
 from meted.optimise.slo_evidence import SloLimits
@@ -47,7 +47,7 @@ class Table:
             candidates=tuple(
                 Candidate(
                     key=str(at),
-                    family=f"f{family[at]}",
+                    traits=(Trait(name=f"f{family[at]}", doubt=0.3),),
                     log_cost=float(prior[at]),
                     doubt=0.2,
                     infeasible="it does not fit in memory" if known[at] else None,
@@ -107,7 +107,7 @@ def test_the_cheapest_is_found_within_three_per_cent_for_a_quarter_of_the_effort
     shares = [answer.effort / len(table.candidates) for table, answer in answers()]
     assert np.mean(found) >= 0.95
     assert max(shares) <= 0.25 + 1e-9
-    assert np.mean(shares) <= 0.16
+    assert np.mean(shares) <= 0.14
 
 
 def test_a_search_that_says_it_is_sure_is_right_as_often() -> None:
@@ -163,7 +163,12 @@ def test_what_is_known_to_be_out_is_never_measured() -> None:
 
 
 def candidate(key: str, cost: float, family: str = "f", doubt: float = 0.2) -> Candidate:
-    return Candidate(key=key, family=family, log_cost=math.log(cost), doubt=doubt)
+    return Candidate(
+        key=key,
+        traits=(Trait(name=family, doubt=0.3),),
+        log_cost=math.log(cost),
+        doubt=doubt,
+    )
 
 
 def test_the_reasons_say_what_was_measured() -> None:
@@ -213,6 +218,27 @@ def test_a_family_that_is_dearer_than_predicted_is_learnt_from_one_member() -> N
     assert abs(belief.log_cost("y1")[0]) < 0.01
 
 
+def test_a_setting_that_is_dear_on_one_variant_is_not_started_on_the_others() -> None:
+    candidates = tuple(
+        Candidate(
+            key=f"{variant} {setting}",
+            traits=(Trait(name=variant, doubt=0.2), Trait(name=setting, doubt=0.3)),
+            log_cost=0.0,
+            doubt=0.05,
+        )
+        for variant in ("full", "small", "tiny")
+        for setting in ("plain", "draft", "single")
+    )
+    truth = {"full": 0.0, "small": -0.1, "tiny": -0.2, "plain": 0.0, "draft": 0.6, "single": -0.3}
+    search = Search(candidates=candidates, budget=Budget(effort=9.0))
+    while (ask := search.ask()) is not None:
+        cost = math.exp(sum(truth[one] for one in ask.key.split()))
+        search = search.tell(Measured(key=ask.key, effort=ask.effort, cost=cost))
+    assert search.answer().best == "tiny single"
+    assert len({one.key for one in search.told if "draft" in one.key}) == 1
+    assert "more than" not in search.answer().stopped and search.answer().effort < 3.0
+
+
 def test_evidence_adds_up_by_its_precision() -> None:
     one = [candidate("a", 1.0, doubt=50.0)]
     belief = believed(
@@ -242,5 +268,5 @@ def test_what_cannot_be_is_refused() -> None:
         Measured(key="a", effort=1.0, cost=None)
     with pytest.raises(ValueError, match="two candidates have one key"):
         replace(search, candidates=search.candidates * 2)
-    with pytest.raises(ValueError, match="expected rising efforts"):
-        Rules(rungs=(1.0, 0.5))
+    with pytest.raises(ValueError, match="expected 0 < first <= 1"):
+        Rules(first=0.0)

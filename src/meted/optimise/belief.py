@@ -1,4 +1,4 @@
-"""What is believed of every candidate's cost: prior, offsets of families, and measurements."""
+"""What is believed of every candidate's cost: prior, offsets of shared traits, measurements."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,25 @@ SCALES = (1.0, 1.5, 2.25, 3.4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trait:
+    """What candidates have in common and a predictor errs about alike: an engine, a variant, a
+    setting. doubt: deviation of that error of the log cost."""
+
+    name: str
+    doubt: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A configuration that may be measured.
 
-    family: candidates that a predictor errs about alike, such as an engine with a variant.
-    log_cost, doubt: mean and deviation of the logarithm of dollars per million tokens, within the
-    family. infeasible: why it cannot be used, where that is known before measuring.
+    traits: what it shares with others, each name once; what is measured of one tells of the others.
+    log_cost, doubt: mean and deviation of the logarithm of dollars per million tokens, apart from
+    its traits' errors. infeasible: why it cannot be used, where that is known before measuring.
     """
 
     key: str
-    family: str
+    traits: tuple[Trait, ...]
     log_cost: float
     doubt: float
     infeasible: str | None = None
@@ -38,12 +47,11 @@ class Trust:
     """How far priors and measurements are trusted; all are deviations of a log cost.
 
     noise: of one full measurement, a belief worth `points` repeats (inverse gamma on the variance).
-    family: of what all candidates of a family share; common: of what all candidates share.
+    common: of what all candidates share.
     """
 
     noise: float = 0.04
     points: float = 4.0
-    family: float = 0.3
     common: float = 0.5
 
 
@@ -107,9 +115,19 @@ def believed(
 
 def _prior(candidates: Sequence[Candidate], trust: Trust, scale: float) -> Numbers:
     doubts = np.array([scale * one.doubt for one in candidates])
-    families = np.array([one.family for one in candidates])
-    alike = families[:, None] == families[None, :]
-    return np.diag(doubts**2) + (scale * trust.family) ** 2 * alike + trust.common**2
+    shared = _loadings(candidates) * scale
+    return np.diag(doubts**2) + shared @ shared.T + trust.common**2
+
+
+def _loadings(candidates: Sequence[Candidate]) -> Numbers:
+    """Candidates times traits: the trait's doubt where the candidate has it, else 0."""
+    names = {trait.name: None for one in candidates for trait in one.traits}
+    column = {name: number for number, name in enumerate(names)}
+    loadings: Numbers = np.zeros((len(candidates), len(column)))
+    for row, one in enumerate(candidates):
+        for trait in one.traits:
+            loadings[row, column[trait.name]] = trait.doubt
+    return loadings
 
 
 def _unlikely(covariance: Numbers, surprise: Numbers) -> float:

@@ -1,10 +1,11 @@
 """The cheapest configuration that keeps the SLO, found by measuring few of many, and little.
 
 Ask and tell: `ask` says which candidate to measure and how long, `tell` takes what was measured.
-Successive halving (Jamieson and Talwalkar 2016) over what is believed of every candidate's cost:
-the predictor's prior, the offset that candidates of a family share, and measurements weighted by
-their precision. When the rungs are full, the best and its likeliest rival are measured against each
-other (as in LUCB, Kalyanakrishnan et al. 2012). Equal evidence gives equal questions.
+What is believed of every candidate's cost is the predictor's prior, errors that candidates with a
+common trait share, and measurements weighted by their precision. The best and its likeliest rival
+are measured against each other, whichever has had less, each time as long as before (as in LUCB,
+Kalyanakrishnan et al. 2012); what cannot well be the cheapest is never started. Equal evidence
+gives equal questions.
 """
 
 import math
@@ -21,16 +22,17 @@ from meted.predict.estimate import Estimate
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """close: how much dearer than the cheapest is good enough, as a share. sure: the probability of
-    that at which to stop. rungs: effort that a candidate has had altogether at each halving."""
+    that at which to stop. first: effort of a candidate's first measurement, not too short against
+    the loading that comes before each."""
 
     close: float = 0.03
     sure: float = 0.97
-    rungs: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 4)
+    first: float = 1 / 8
     trust: Trust = Trust()
 
     def __post_init__(self) -> None:
-        if not self.rungs or list(self.rungs) != sorted(set(self.rungs)) or self.rungs[0] <= 0:
-            raise ValueError(f"rungs are {self.rungs}, expected rising efforts above 0")
+        if not 0 < self.first <= 1:
+            raise ValueError(f"the first measurement is {self.first}, expected 0 < first <= 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,33 +94,22 @@ class Search:
         return NanoUSD(sum(one.spent for one in self.told))
 
     def _wanted(self, standing: Standing) -> Ask:
-        """The first rung that is not full: half as many candidates at each as at the one before."""
-        live = standing.live()
-        for number, rung in enumerate(self.rules.rungs):
-            for key in live[: math.ceil(len(live) / 2**number)]:
-                lacking = rung - standing.effort[key]
-                if lacking > 1e-9:
-                    return self._asking(key, min(lacking, 1.0), f"rung {number + 1}, {rung:.3g}")
-        return self._duel(standing)
-
-    def _duel(self, standing: Standing) -> Ask:
-        """All rungs are full: double the evidence where it is likeliest to change the answer."""
+        """The measurement that is likeliest to change the answer."""
         best = standing.best()
         if best is None:
-            # All that was measured rather misses the SLO: try what misses it least.
-            keys = standing.live()
-            key = max(keys, key=lambda one: (standing.slo[one].probability, one))
-            return self._asking(key, self._double(standing, key), "none keeps the SLO so far")
+            # Nothing is measured, or all that is rather misses the SLO: the cheapest of those that
+            # miss it least.
+            key = max(standing.live(), key=lambda one: standing.slo[one].probability)
+            return self._asking(standing, key, "nothing keeps the SLO so far")
         chance, rival = max(standing.threats(best, self.rules.close), default=(0.0, best))
         if 1 - standing.slo[best].probability >= chance:
-            return self._asking(best, self._double(standing, best), f"the SLO of {best}")
+            return self._asking(standing, best, f"the SLO of {best}")
         key = min((best, rival), key=lambda one: (standing.effort[one], one))
-        return self._asking(key, self._double(standing, key), f"{best} against {rival}")
+        return self._asking(standing, key, f"{best} against {rival}")
 
-    def _double(self, standing: Standing, key: str) -> float:
-        return min(1.0, max(standing.effort[key], self.rules.rungs[0]))
-
-    def _asking(self, key: str, effort: float, reason: str) -> Ask:
+    def _asking(self, standing: Standing, key: str, reason: str) -> Ask:
+        """As much again as the candidate has had, and no more than is left."""
+        effort = min(1.0, max(standing.effort[key], self.rules.first))
         left = self.budget.effort - self._effort()
         return Ask(key=key, effort=min(effort, left), reason=reason)
 
@@ -130,7 +121,7 @@ class Search:
         sure = standing.sure(best, self.rules.close) if best else 0.0
         if sure >= self.rules.sure:
             return f"{best} is within {self.rules.close:.0%} of the cheapest with {sure:.1%}"
-        if self.budget.effort - self._effort() < self.rules.rungs[0] / 2:
+        if self.budget.effort - self._effort() < self.rules.first / 2:
             return f"{self._effort():.3g} of {self.budget.effort:.3g} measurements are spent"
         return self._dollars_gone(standing)
 

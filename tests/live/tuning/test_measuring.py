@@ -123,8 +123,8 @@ async def test_a_search_finds_the_cheaper_of_two(tmp_path: Path) -> None:
     keys = {"cheap": str(cheap), "dear": str(dear)}
     search = Search(
         candidates=(
-            Candidate(key=keys["dear"], family="a", log_cost=-1.0, doubt=0.3),
-            Candidate(key=keys["cheap"], family="b", log_cost=0.0, doubt=0.3),
+            Candidate(key=keys["dear"], traits=(), log_cost=-1.0, doubt=0.3),
+            Candidate(key=keys["cheap"], traits=(), log_cost=0.0, doubt=0.3),
         ),
         budget=Budget(effort=3.0),
     )

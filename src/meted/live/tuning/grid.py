@@ -32,7 +32,7 @@ def grid(
     llamacpp: Sequence[str] = (),
     drafts: Sequence[str] = (),
 ) -> list[Configuration]:
-    """The default of each variant; each lever on it alone; threads and batches together.
+    """The default of each variant; each lever on it alone; fewer threads with prompt lookup.
 
     llamacpp: variants that the second engine can read. drafts: checkpoints that may draft.
     Raises ValueError for a lever that there is not.
@@ -74,6 +74,10 @@ def _settings(
     if "cache" in levers:
         found.append(replace(base, cache=CachePrecision.FP16))
     if "speculation" in levers:
-        found.append(replace(base, speculation=prompt_lookup()))
+        lookup = replace(base, speculation=prompt_lookup())
+        found.append(lookup)
+        # Both save much by themselves, so that together they are the likeliest to save most.
+        if "threads" in levers:
+            found += [replace(lookup, threads=one) for one in range(1, threads)]
         found += [replace(base, speculation=draft_model(one)) for one in drafts if one != variant]
     return found

@@ -2,24 +2,29 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from meted.domain.configuration import Configuration
 from meted.domain.device_kind import DeviceKind, Precision
 from meted.domain.engine_choice import LLAMACPP, OPENVINO
-from meted.domain.engine_settings import CachePrecision
+from meted.domain.engine_settings import CachePrecision, EngineSettings
 from meted.live.calibrations import Calibrations, believe, served_setup
 from meted.live.checkpoints import Checkpoint, CheckpointRegistry
 from meted.live.facts.errors import FactError
-from meted.optimise.belief import Candidate
+from meted.optimise.belief import Candidate, Trait
 from meted.predict.batching import Arrival
 from meted.predict.replay import busy_micros
 from meted.predict.replay import replay as predicted_replay
 from meted.predict.setup import DoesNotFitError
 
-KNOWN, FOREIGN, UNKNOWN = 0.15, 0.3, 0.6
-"""Deviation of log cost within a family: of configurations that the predictor was made for, of
-those whose engine or speculation it does not know, and of those that it can say nothing about."""
+ALONE = 0.05
+"""Deviation of log cost for each setting of a configuration that is not the default: what settings
+do together and not each by itself."""
+UNKNOWN = 0.6
+"""Of a checkpoint that the predictor can say nothing about."""
+ENGINE, CHECKPOINT, THREADS, SPECULATION, SETTING = 0.3, 0.2, 0.3, 0.4, 0.15
+"""Of what configurations with one engine, checkpoint, number of threads, speculation, or other
+setting have in common. The predictor was made for none of the speculations."""
 
 
 def candidates(
@@ -59,16 +64,30 @@ def as_candidates(
 def _candidate(
     one: Configuration, log_cost: float | None, usual: float, infeasible: str | None
 ) -> Candidate:
-    engine = one.settings.engine or OPENVINO
-    known = engine == OPENVINO and one.settings.speculation is None
-    doubt = UNKNOWN if log_cost is None else KNOWN if known else FOREIGN
-    speculates = "" if one.settings.speculation is None else f" {one.settings.speculation.kind}"
+    traits = _traits(one, CHECKPOINT if log_cost is not None else UNKNOWN)
     return Candidate(
         key=str(one),
-        family=f"{engine} {one.checkpoint}{speculates}",
+        traits=traits,
         log_cost=usual if log_cost is None else log_cost,
-        doubt=doubt,
+        doubt=ALONE * max(1, len(traits) - 2),
         infeasible=infeasible,
+    )
+
+
+def _traits(one: Configuration, checkpoint_doubt: float) -> tuple[Trait, ...]:
+    """Engine, checkpoint under it, and each setting that is not the default."""
+    engine = one.settings.engine or OPENVINO
+    plain, found = EngineSettings(), [(engine, ENGINE), (one.checkpoint, checkpoint_doubt)]
+    for field in fields(EngineSettings):
+        value = getattr(one.settings, field.name)
+        if field.name != "engine" and value != getattr(plain, field.name):
+            doubt = {"threads": THREADS, "speculation": SPECULATION}.get(field.name, SETTING)
+            found.append((f"{field.name} {value}", doubt))
+    if one.max_batch != Configuration(checkpoint=one.checkpoint).max_batch:
+        found.append((f"batch {one.max_batch}", SETTING))
+    return tuple(
+        Trait(name=name if name == engine else f"{engine} {name}", doubt=doubt)
+        for name, doubt in found
     )
 
 

@@ -118,7 +118,32 @@ def test_whoever_goes_on_was_among_the_best_of_its_rung() -> None:
             below = [one for one in trials.told[:at] if one.rung == told.rung - 1]
             mine = next(one.loss for one in below if one.trial == told.trial)
             better = sum(one.loss < mine for one in below)
-            assert better < len(below) // LADDER.eta
+            last = told.rung == LADDER.rungs - 1
+            assert better < (LADDER.eta if last else len(below) // LADDER.eta)
+    finished = [one for one in trials.told if one.rung == LADDER.rungs - 1]
+    assert len(finished) == LADDER.eta
+
+
+def test_who_leads_early_and_ends_worse_is_not_chosen() -> None:
+    """As a learning rate does that is too high: the best before its end, and poor at the end."""
+    order = ["hasty", *(f"t{at}" for at in range(8))]
+    trials = Trials(
+        names=tuple(order),
+        ladder=Ladder(first=NanoUSD(10), eta=3, rungs=3),
+        goal=LeastLoss(budget=NanoUSD(10_000)),
+        seed=0,
+    )
+    while True:
+        trials, ask = trials.ask()
+        if ask is None:
+            break
+        place = order.index(ask.trial)
+        loss = 3.0 + place - ask.rung if place else (1.0, 0.9, 4.0)[ask.rung]
+        trials = trials.tell(
+            TrialTold(trial=ask.trial, rung=ask.rung, loss=loss, cost=NanoUSD(ask.until))
+        )
+    assert {"hasty", "t0"} < {one.trial for one in trials.told if one.rung == 2}
+    assert (trials.answer().best, trials.answer().loss) == ("t0", 2.0)
 
 
 def test_equal_seeds_ask_alike_and_others_begin_elsewhere() -> None:

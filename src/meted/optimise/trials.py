@@ -1,9 +1,10 @@
 """Which training settings are worth their dollars: asynchronous successive halving (ASHA).
 
 Li, Jamieson, Rostamizadeh et al. 2020. Every trial trains until it has cost the first rung's
-dollars; the best of every `eta` go on to the next rung, at `eta` times as much. Rungs are dollars,
-not steps, so that a trial of small cheap steps is compared with one of large dear ones at equal
-cost. Ask and tell; several trials may run at once.
+dollars; the best of every `eta` go on to the next rung, at `eta` times as much. At the end `eta` of
+them at least are trained whole: a training that is only begun says too little of how it ends, since
+high learning rates lead early. Rungs are dollars, not steps, so that a trial of small cheap steps
+is compared with one of large dear ones at equal cost. Ask and tell; several trials may run at once.
 """
 
 import math
@@ -131,7 +132,9 @@ class Trials:
         return replace(self, told=(*self.told, told), running=rest)
 
     def answer(self) -> TrialsAnswer:
-        good = [one for one in self.told if math.isfinite(one.loss)]
+        """The best by where each trial stands now: what it was before it grew worse is gone."""
+        latest = {one.trial: one for one in self.told}
+        good = [one for one in latest.values() if math.isfinite(one.loss)]
         best = min(good, key=self._merit, default=None)
         return TrialsAnswer(
             best=best.trial if best else None,
@@ -147,7 +150,8 @@ class Trials:
         return (math.inf if reached is None else reached, told.loss, told.trial)
 
     def _wanted(self) -> TrialAsk | None:
-        """The highest rung that has a trial to go on; else a trial that has not begun."""
+        """The highest rung that has a trial to go on; else a trial that has not begun; else one to
+        be trained whole."""
         for rung in reversed(range(self.ladder.rungs - 1)):
             for trial in self._promotable(rung):
                 return TrialAsk(trial=trial, rung=rung + 1, until=self.ladder.at(rung + 1))
@@ -156,21 +160,32 @@ class Trials:
         for name in (self.names[int(number)] for number in order):
             if name not in begun:
                 return TrialAsk(trial=name, rung=0, until=self.ladder.at(0))
-        return None
+        last = self.ladder.rungs - 1
+        one = self._finalist()
+        return None if one is None else TrialAsk(trial=one, rung=last, until=self.ladder.at(last))
 
     def _promotable(self, rung: int) -> Sequence[str]:
         """The best of every eta at a rung that are not yet further."""
         here = sorted((one for one in self.told if one.rung == rung), key=_loss_first)
-        further = {one.trial for one in self.told if one.rung > rung}
-        further |= {one.trial for one in self.running if one.rung > rung}
-        return [
-            one.trial
-            for one in here[: len(here) // self.ladder.eta]
-            if one.trial not in further
-            and math.isfinite(one.loss)
-            and one.failed is None
+        return [one.trial for one in here[: len(here) // self.ladder.eta] if self._may(one, rung)]
+
+    def _finalist(self) -> str | None:
+        """Who is trained whole besides, where too few went so far by themselves."""
+        last = self.ladder.rungs - 1
+        whole = [one for one in (*self.told, *self.running) if one.rung == last]
+        if not last or len(whole) >= self.ladder.eta:
+            return None
+        here = sorted((one for one in self.told if one.rung == last - 1), key=_loss_first)
+        return next((one.trial for one in here if self._may(one, last - 1)), None)
+
+    def _may(self, told: TrialTold, rung: int) -> bool:
+        """Whether a trial that is at the rung can go on from it."""
+        return (
+            all(one.trial != told.trial or one.rung <= rung for one in (*self.told, *self.running))
+            and math.isfinite(told.loss)
+            and told.failed is None
             and not self._too_dear(rung + 1)
-        ]
+        )
 
     def _too_dear(self, rung: int) -> bool:
         """Whether the target is known to be reached for less than the rung before this costs."""

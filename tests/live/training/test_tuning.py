@@ -16,11 +16,13 @@ from meted.live.training.house import House, StopOrdered
 from meted.live.training.loop import Loop
 from meted.live.training.model import load_trainee
 from meted.live.training.range_test import RateFound, find_rate, range_test
+from meted.live.training.search_frame import affordable
 from meted.live.training.trial_log import read_trail
 from meted.live.training.trial_run import Shifted
 from meted.live.training.trial_table import losers, rows_of
 from meted.live.training.tuning import Search
 from meted.live.wire import Checkpointed, Evaluated, Frame, Planned, Stop, Trained
+from meted.optimise.trials import Ladder
 
 from .conftest import Recorder
 
@@ -273,3 +275,14 @@ def test_what_the_finder_said_is_kept(
     begun = read_trail(tmp_path).begun
     assert begun is not None
     assert "range test on " + ("a proxy" if finder is RateFinder.PROXY else "the net") in begun.rate
+
+
+def test_as_many_trials_begin_as_the_money_lasts_for() -> None:
+    ladder = Ladder(first=NanoUSD(10), eta=3, rungs=3)
+    # Nine begin for 90, three go on for 60, three finish for 180.
+    assert affordable(ladder, 330, NanoUSD(0)) == 9
+    assert affordable(ladder, 329, NanoUSD(0)) == 8
+    # Of 81, nine finish: 810 + 540 + 540.
+    assert affordable(ladder, 1890, NanoUSD(0)) == 81
+    assert affordable(ladder, 100, NanoUSD(0)) == 1
+    assert affordable(Ladder(first=NanoUSD(90), eta=3, rungs=1), 200, NanoUSD(10)) == 2

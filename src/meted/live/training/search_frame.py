@@ -72,8 +72,8 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
     share = dollars_of(round(nanos_per_token * tokens_of_test(RANGE_ROWS, spec)), price) / budget
     middle, said = _middle(plain, usual, per_step, share, setting)
     visit = loading + nanos_per_token * FORWARD * setting.judged.held_out.size
-    each = expected_cost(ladder, dollars_of(round(visit), price))
     left = budget - dollars_of(setting.spent(), price)
+    worth = affordable(ladder, left, dollars_of(round(visit), price))
     return Begun(
         at=at,
         price=price,
@@ -90,7 +90,7 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
             spec,
             plain=plain,
             levers=auto.levers,
-            count=max(1, min(auto.trials, int(left / each))),
+            count=max(1, min(auto.trials, worth)),
             middle=middle,
             size=size,
         ),
@@ -114,14 +114,18 @@ def ladder_of(job: NanoUSD, steps: int) -> Ladder:
     return Ladder(first=NanoUSD(max(1, job // ETA ** (rungs - 1))), eta=ETA, rungs=rungs)
 
 
-def expected_cost(ladder: Ladder, visit: NanoUSD) -> float:
-    """What a trial costs on average, when one of `eta` goes on from each rung. visit: of loading
-    and judging at each rung."""
-    cost, share, before = 0.0, 1.0, 0
-    for rung in range(ladder.rungs):
-        cost += share * (ladder.at(rung) - before + visit)
+def affordable(ladder: Ladder, left: int, visit: NanoUSD) -> int:
+    """How many trials these dollars can begin, when one of `eta` goes on from each rung and `eta`
+    to the last or more. visit: of loading and judging at each rung."""
+    each, share, before = 0.0, 1.0, 0
+    for rung in range(ladder.rungs - 1):
+        each += share * (ladder.at(rung) - before + visit)
         share, before = share / ladder.eta, ladder.at(rung)
-    return cost
+    last = ladder.at(ladder.rungs - 1) - before + visit
+    if ladder.rungs == 1:
+        return int(left / last)
+    few = int((left - ladder.eta * last) / each)
+    return min(few, int(left / (each + share * last))) if few > 0 else 1
 
 
 def _before(plain: TrainingSpec, trainee: Trainee, setting: Setting) -> float:

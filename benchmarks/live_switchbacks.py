@@ -25,6 +25,7 @@ goes on with what is missing.
 import argparse
 import asyncio
 import contextlib
+import gzip
 import json
 import math
 import random
@@ -96,7 +97,9 @@ def plan(noops: int, levers: int, seed: int) -> list[Planned]:
 def words_of(path: Path | None) -> list[str]:
     """The text's words; without one, this Python's own documentation, which every machine has."""
     if path is not None:
-        return path.read_text(errors="replace").split()
+        content = path.read_bytes()
+        whole = gzip.decompress(content) if path.suffix == ".gz" else content
+        return whole.decode(errors="replace").split()
     import pydoc_data.topics as topics
 
     return " ".join(topics.topics.values()).split()
@@ -186,6 +189,7 @@ class Stand:
         self._houses = 0
         self.house: RealHouse | None = None
         self.traffic: Traffic | None = None
+        self._running: asyncio.Task[None] | None = None
 
     async def ready(self) -> RealHouse:
         """A house that serves the default, and has done so for a while."""
@@ -194,8 +198,13 @@ class Stand:
             await asyncio.sleep(SETTLE_S)
         return self.house
 
+    def check(self) -> None:
+        """Raises what ended the traffic, which should not end."""
+        if self._running is not None and self._running.done():
+            self._running.result()
+
     async def close(self) -> None:
-        self.house = None
+        self.house = self._running = None
         await self._stack.aclose()
 
     @contextlib.asynccontextmanager
@@ -213,7 +222,7 @@ class Stand:
         try:
             await asyncio.to_thread(house.start)
             self.traffic = Traffic(house, self._words, self._given.rate, seed)
-            running = asyncio.create_task(self.traffic.run())
+            running = self._running = asyncio.create_task(self.traffic.run())
             try:
                 yield house
             finally:
@@ -242,6 +251,7 @@ async def roll_out(stand: Stand, one: Planned, given: argparse.Namespace) -> dic
     patience = began + 300 + 2 * (given.blocks + 2) * given.block_seconds
     while True:
         await asyncio.sleep(POLL_S)
+        stand.check()
         view = await asyncio.to_thread(house.admin, f"rollouts/{name}")
         status = await asyncio.to_thread(house.admin, "status")
         if view["phase"] in ("promoted", "returned") and len(status["deployments"]) == 1:
@@ -444,10 +454,10 @@ def main() -> None:
     parser.add_argument("--block-seconds", type=float, default=8.0)
     parser.add_argument("--washout", type=float, default=1.5)
     parser.add_argument("--canary", type=float, default=4.0)
-    parser.add_argument("--rate", type=float, default=1.5, help="requests per second")
+    parser.add_argument("--rate", type=float, default=2.5, help="requests per second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--truth", type=truth, action="append", default=[], help="NAME=SHARE")
-    parser.add_argument("--text", type=Path, help="a text whose pieces are prompts")
+    parser.add_argument("--text", type=Path, help="a text (or .gz) whose pieces are prompts")
     parser.add_argument("--home", type=Path, help="whose checkpoints are served")
     parser.add_argument("--keep", type=Path, help="receipts as JSON lines; appended to")
     given = parser.parse_args()

@@ -9,7 +9,11 @@ from meted.testing.house import RealHouse, shared_checkpoints
 CONFIG = {
     "deployments": [
         {"name": "smollm2-135m", "checkpoint": "smollm2-135m"},
-        {"name": "all-minilm-l6-v2", "checkpoint": "all-minilm-l6-v2"},
+        {
+            "name": "all-minilm-l6-v2",
+            "checkpoint": "all-minilm-l6-v2",
+            "settings": {"kept_answers": 100},
+        },
     ],
     "books": {"interval_s": 1.0},
 }

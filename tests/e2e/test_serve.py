@@ -86,6 +86,22 @@ def test_embeddings_put_like_near_like(client: openai.OpenAI) -> None:
     assert dot(cat, kitten) > dot(cat, rates) + 0.3
 
 
+def test_a_kept_answer_is_the_same_and_is_billed_for_what_finding_it_took(
+    house: RealHouse, client: openai.OpenAI
+) -> None:
+    text = " ".join(f"item {number}" for number in range(90))
+    (first, before), (again, after) = (
+        (raw.parse(), Decimal(raw.headers["x-meted-cost-usd"]))
+        for raw in (
+            client.embeddings.with_raw_response.create(model="all-minilm-l6-v2", input=[text])
+            for _ in range(2)
+        )
+    )
+    assert first.data[0].embedding == again.data[0].embedding
+    assert first.usage.prompt_tokens == again.usage.prompt_tokens
+    assert 0 < after < before
+
+
 def dot(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 

@@ -31,6 +31,7 @@ def test_example_shows_every_key() -> None:
         *("store", "acknowledge", "when_down", "spool_mib", "fold_after_days"),
         *("body_timeout_s", "webhook", "weights", "least", "most", "settings", "chunk_tokens"),
         *("cache", "cache_gib", "prefix_cache", "speculation", "context_tokens"),
+        "kept_answers",
     ):
         assert f"{key}:" in text
 

@@ -40,6 +40,8 @@ def _told(name: str, value: object) -> str:
         return f"{who} x {value.tokens}"
     if name == "engine":
         return str(value)
+    if name == "kept_answers":
+        return f"{value} kept answers"
     if name == "prefix_cache":
         return "prefix cache" if value else "no prefix cache"
     return f"{_SHORT.get(name, name)} {value}"

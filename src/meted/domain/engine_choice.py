@@ -54,6 +54,6 @@ def _check_embedding(settings: EngineSettings) -> None:
         if value != getattr(allowed, key):
             raise ValueError(
                 f"{key} is {value!r}, but an encoder keeps no keys and values and generates "
-                "nothing; of an embedding deployment only engine, threads and context_tokens can "
-                "be set"
+                "nothing; of an embedding deployment only engine, threads, context_tokens and "
+                "kept_answers can be set"
             )

@@ -84,6 +84,7 @@ class EngineSettings:
     engine: openvino, llamacpp, or a factory as module:Name; None: the engine of the task.
     threads: None for as many as the plan gives it devices. chunk_tokens: most tokens of a step.
     context_tokens: most tokens of prompt and answer together; None for the checkpoint's own.
+    kept_answers: of requests without chance, so many answers are kept and given again; 0 for none.
     """
 
     engine: str | None = None
@@ -94,10 +95,12 @@ class EngineSettings:
     prefix_cache: bool = True
     speculation: Speculation | None = None
     context_tokens: int | None = None
+    kept_answers: int = 0
 
     def __post_init__(self) -> None:
         _within("chunk_tokens", self.chunk_tokens, 1, 1 << 20)
         _within("cache_gib", self.cache_gib, 1, 1 << 14)
+        _within("kept_answers", self.kept_answers, 0, 1 << 20)
         if self.threads is not None:
             _within("threads", self.threads, 1, 1024)
         if self.context_tokens is not None:

@@ -46,11 +46,15 @@ class StepOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What an engine says of one step; the worker around it reads the clocks."""
+    """What an engine says of one step; the worker around it reads the clocks.
+
+    recalled: its answers were kept ones, so that its tokens are usage and no work.
+    """
 
     shares: tuple[StepShare, ...]
     outputs: tuple[StepOutput, ...]
     cache_usage: float = 0.0
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ class SettingsBody(msgspec.Struct, forbid_unknown_fields=True):
     prefix_cache: bool = True
     speculation: SpeculationBody | None = None
     context_tokens: Count | None = None
+    kept_answers: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
 
     def settings(self) -> EngineSettings:
         """The domain's value. Raises ValueError, naming the key, for what does not go together."""

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from meted.domain.request import RequestRejectedError
 from meted.domain.units import RequestId
 from meted.live.cpu_clock import own_cpu_nanos
 from meted.live.engine import Engine
+from meted.live.engines.kept_answers import KeptAnswers
 from meted.live.leash import cap_threads, die_with_parent
 from meted.live.wire import (
     Add,
@@ -92,6 +93,7 @@ def load_engine(
     A factory that takes no `settings` runs with none. Raises ValueError, naming the key, if some
     are set all the same, and whatever the engine raises.
     """
+    most, settings = settings.kept_answers, replace(settings, kept_answers=0)
     factory = _factory(name)
     arguments: dict[str, Any] = {"folder": folder, "threads": threads, "max_batch": max_batch}
     if "settings" in inspect.signature(factory).parameters:
@@ -105,7 +107,8 @@ def load_engine(
                     f"{field.name} is {value!r}, but {name} takes no settings; leave it out, or "
                     "give the factory a parameter `settings`"
                 )
-    return factory(**arguments)
+    engine = factory(**arguments)
+    return KeptAnswers(engine, most) if most else engine
 
 
 def serve(engine: Engine, channel: Channel) -> int:
@@ -143,6 +146,7 @@ def serve(engine: Engine, channel: Channel) -> int:
                     tuple(to_share(share) for share in step.shares),
                     tuple(to_output(output) for output in step.outputs),
                     step.cache_usage,
+                    step.recalled,
                 )
             )
             covered = until

@@ -438,7 +438,11 @@ class Serving:
             account = request.account if request is not None else served.overhead
             parts[account] = DeviceNanos(parts.get(account, 0) + nanos)
         meter.charge(replica.id, until, parts)
-        served.watch.stepped(message.shares, message.duration_us, fresh)
+        if message.recalled:
+            # It says nothing of how fast the model computes.
+            served.watch.generated(sum(one.decode_tokens for one in message.shares))
+        else:
+            served.watch.stepped(message.shares, message.duration_us, fresh)
 
     def _output(
         self,

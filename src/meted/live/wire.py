@@ -118,7 +118,7 @@ class Output(Frame, frozen=True):
 
 
 class Stepped(Frame, frozen=True):
-    """One engine step, metered."""
+    """One engine step, metered. recalled: it gave kept answers and computed none."""
 
     started_us: int
     duration_us: int
@@ -127,6 +127,7 @@ class Stepped(Frame, frozen=True):
     shares: tuple[Share, ...]
     outputs: tuple[Output, ...]
     cache_usage: float
+    recalled: bool = False
 
 
 # From a trainer to the house.

@@ -1,7 +1,6 @@
 """One run from a fine-tune to a saving that is billed: train, quantise, roll out, promote.
 
-A real house, `meted ...` as a user types it and the OpenAI door; about one request a second comes
-all the while. Prints a transcript and a table of steps, and checks what must hold: exit code 1 and
+A real house, `meted ...` as a user types it and the OpenAI door; requests come all the while. Prints a transcript and a table of steps, and checks what must hold: exit code 1 and
 a sentence otherwise. Timings are those of one run beside whatever else the machine does.
 
     python benchmarks/whole_loop.py --text notes.txt
@@ -216,8 +215,8 @@ class Loop:
         key = self.log.asked("keys", "create", "--tenant", TENANT)["secret"]
         self.log.say(f"$ meted keys create --tenant {TENANT}")
         self.key = key
-        self.traffic = Traffic(url=self.url, key=key, model=MODEL, rate=self.arguments.rate)
-        self.log.say(f"  from here on {self.arguments.rate:g} requests a second come")
+        self.traffic = Traffic(url=self.url, key=key, model=MODEL, rate=self.arguments.quiet_rate)
+        self.log.say(f"  {self.arguments.quiet_rate:g} requests a second come from here on")
 
     def _train(self) -> None:
         self.log.meted(
@@ -260,7 +259,9 @@ class Loop:
         return passed[0]
 
     def _roll_out(self, variant: str) -> None:
-        given = self.arguments
+        assert self.traffic is not None
+        given, self.traffic.rate = self.arguments, self.arguments.rate
+        self.log.say(f"  {given.rate:g} requests a second come from here on")
         self.log.meted(
             *("rollout", "start", TUNED, "--checkpoint", variant, "--settings", "threads=1"),
             *("--predicted", "0.4", "--block", f"{given.block:g}", "--washout", "1"),
@@ -368,7 +369,8 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="a home whose built-in checkpoint is linked")
     parser.add_argument("--steps", type=int, default=16, help="of training, 512 tokens each")
     parser.add_argument("--levers", default="int8-sym,int4-g64")
-    parser.add_argument("--rate", type=float, default=1.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=1.0, help="requests a second, compared")
+    parser.add_argument("--quiet-rate", type=float, default=0.5, help="before the comparison")
     parser.add_argument("--block", type=float, default=10.0, help="seconds of a turn")
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--after", type=float, default=20.0, help="seconds after promotion")

@@ -454,7 +454,7 @@ def main() -> None:
     parser.add_argument("--block-seconds", type=float, default=8.0)
     parser.add_argument("--washout", type=float, default=1.5)
     parser.add_argument("--canary", type=float, default=4.0)
-    parser.add_argument("--rate", type=float, default=2.5, help="requests per second")
+    parser.add_argument("--rate", type=float, default=2.0, help="requests per second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--truth", type=truth, action="append", default=[], help="NAME=SHARE")
     parser.add_argument("--text", type=Path, help="a text (or .gz) whose pieces are prompts")

@@ -1,7 +1,8 @@
 """One run from a fine-tune to a saving that is billed: train, quantise, roll out, promote.
 
-A real house, `meted ...` as a user types it and the OpenAI door; requests come all the while. Prints a transcript and a table of steps, and checks what must hold: exit code 1 and
-a sentence otherwise. Timings are those of one run beside whatever else the machine does.
+A real house, `meted ...` as a user types it and the OpenAI door; requests come all the while.
+Prints a transcript and a table of steps, and checks what must hold: exit code 1 and a sentence
+otherwise. Timings are those of one run beside whatever else the machine does.
 
     python benchmarks/whole_loop.py --text notes.txt
 """

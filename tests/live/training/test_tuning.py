@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ from meted.live.training.search_frame import affordable
 from meted.live.training.trial_log import read_trail
 from meted.live.training.trial_run import Shifted
 from meted.live.training.trial_table import losers, rows_of
-from meted.live.training.tuning import Search
+from meted.live.training.tuning import JUDGED_TOKENS, Search
 from meted.live.wire import Checkpointed, Evaluated, Frame, Planned, Stop, Trained
 from meted.optimise.trials import Ladder
 
@@ -206,6 +207,31 @@ def test_a_target_is_sought_for_the_least_money(make_search: MakeSearch, tmp_pat
     assert trail.last[trail.ended.best].reached == min(one.reached for one in met)
     for one in met:
         assert one.loss is not None and one.loss <= target and one.reached <= one.cost
+
+
+def test_losses_on_a_part_of_the_held_out_text_are_told_on_the_level_of_all(
+    dataset: Dataset, tiny_folder: Path, spec: TrainingSpec, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    easy = np.repeat(dataset.held_out[:1], 600, axis=0)
+    hard = random.permuted(dataset.held_out[:1].repeat(600, axis=0), axis=1)
+    # Every other row, from the first on, is what trials are judged by.
+    rows = np.stack([easy, hard], axis=1).reshape(-1, dataset.held_out.shape[1])
+    house, auto = Recorder(), replace(AUTO, trials=2)
+    Search(
+        spec=replace(spec, steps=18, auto=auto, learning_rate=None),
+        auto=auto,
+        dataset=replace(dataset, held_out=rows[: 2 * (JUDGED_TOKENS // spec.sequence_tokens)]),
+        workdir=tmp_path,
+        house=House(house),
+        load=partial(load_trainee, tiny_folder),
+    ).run()
+    trail = read_trail(tmp_path)
+    losses = {one.when: one.loss for one in house.of(Evaluated)}
+    assert trail.begun is not None and abs(trail.begun.level) > 1e-4
+    assert trail.begun.level == losses["before"] - losses["judged"]
+    told = [one.loss for one in house.of(Evaluated) if one.when not in ("before", "judged")]
+    assert {one.loss for one in trail.rungs} <= set(told)
 
 
 def test_a_trial_that_is_lost_is_told_with_its_reason(

@@ -20,8 +20,8 @@ JOBS_WORTH = 2
 """Without a budget of its own a search may use so many times what the job itself will."""
 ETA = 3
 MOST_RUNGS = 4
-LEAST_STEPS = 2
-"""Of a trial until its first rung."""
+LEAST_STEPS, LEAST_WORTH = 2, 2
+"""Of a trial until its first rung: steps, and its dollars over those of loading and judging."""
 RANGE_ROWS = 1
 MOST_OF_BUDGET = 0.1
 """A range test that takes more of the search's budget is left out."""
@@ -62,18 +62,20 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
     idle = cpu_nanos()
     trainee = setting.runner.trainee(plain)
     loading = cpu_nanos() - idle
-    before = _before(plain, trainee, setting)
+    before = _base_loss(plain, trainee, setting.dataset, setting)
     setting.set_aside(cpu_nanos() - idle)
+    level = before - _base_loss(plain, trainee, setting.judged, setting)
     nanos_per_token = pace(trainee, plain, setting.judged.train[: spec.micro_batch], setting.house)
     per_step = rows_per_step(plain, rows) * spec.sequence_tokens
     job = NanoUSD(max(1, dollars_of(round(nanos_per_token * per_step * size.steps), price)))
-    ladder = ladder_of(job, size.steps)
+    visit = loading + nanos_per_token * FORWARD * setting.judged.held_out.size
+    visit_cost = dollars_of(round(visit), price)
+    ladder = ladder_of(job, size.steps, visit_cost)
     budget = auto.budget or NanoUSD(JOBS_WORTH * job)
     share = dollars_of(round(nanos_per_token * tokens_of_test(RANGE_ROWS, spec)), price) / budget
     middle, said = _middle(plain, usual, per_step, share, setting)
-    visit = loading + nanos_per_token * FORWARD * setting.judged.held_out.size
     left = budget - dollars_of(setting.spent(), price)
-    worth = affordable(ladder, left, dollars_of(round(visit), price))
+    worth = affordable(ladder, left, visit_cost)
     return Begun(
         at=at,
         price=price,
@@ -83,6 +85,7 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
         rungs=ladder.rungs,
         rows=len(setting.judged.held_out),
         before=before,
+        level=level,
         rate=said,
         nanos=setting.spent(),
         auto=auto,
@@ -106,10 +109,15 @@ def usual_rates() -> Rates:
     }
 
 
-def ladder_of(job: NanoUSD, steps: int) -> Ladder:
-    """The last rung is the whole job; the first has LEAST_STEPS steps or more."""
+def ladder_of(job: NanoUSD, steps: int, visit: NanoUSD) -> Ladder:
+    """The last rung is the whole job; the first has LEAST_STEPS steps or more and costs
+    LEAST_WORTH times as much as loading and judging there (visit), or more."""
     rungs = 1
-    while rungs < MOST_RUNGS and steps >= LEAST_STEPS * ETA**rungs:
+    while (
+        rungs < MOST_RUNGS
+        and steps >= LEAST_STEPS * ETA**rungs
+        and job >= LEAST_WORTH * visit * ETA**rungs
+    ):
         rungs += 1
     return Ladder(first=NanoUSD(max(1, job // ETA ** (rungs - 1))), eta=ETA, rungs=rungs)
 
@@ -128,16 +136,16 @@ def affordable(ladder: Ladder, left: int, visit: NanoUSD) -> int:
     return min(few, int(left / (each + share * last))) if few > 0 else 1
 
 
-def _before(plain: TrainingSpec, trainee: Trainee, setting: Setting) -> float:
-    """The base's loss on all of the held-out text."""
+def _base_loss(plain: TrainingSpec, trainee: Trainee, dataset: Dataset, setting: Setting) -> float:
+    """The base's loss on the dataset's held-out text."""
     loop = Loop(
         spec=plain,
-        dataset=setting.dataset,
+        dataset=dataset,
         trainee=trainee,
         checkpoints=setting.runner.checkpoints("base"),
         house=setting.house,
     )
-    return loop.evaluate("before")
+    return loop.evaluate("before" if dataset is setting.dataset else "judged")
 
 
 def _middle(

@@ -17,8 +17,9 @@ LOG = "trials.jsonl"
 class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
     """The search's frame. at: seconds since 1970. price: nano-USD per device-hour that trials are
     reckoned at. first, eta, rungs: the ladder; budget: of all trials, nano-USD at that price.
-    before: held-out loss of the base. rows: of the held-out text that trials are judged by.
-    rate: what is known of the learning rate, as a sentence."""
+    before: held-out loss of the base. rows: of the held-out text that trials are judged by; level:
+    how much higher the base's loss is on all of it than on these rows, which is added to what
+    trials have on them. rate: what is known of the learning rate, as a sentence."""
 
     at: float
     price: int
@@ -28,6 +29,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
     rungs: int
     rows: int
     before: float
+    level: float = 0.0
     rate: str
     nanos: int
     auto: AutoTraining

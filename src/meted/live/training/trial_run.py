@@ -25,9 +25,13 @@ LOOKS = 12
 
 class Shifted:
     """The line to the house for one of several trainings: steps and tokens are counted on from
-    what the others made, so that the job as a whole only goes forward. total: of all steps."""
+    what the others made, so that the job as a whole only goes forward. total: of all steps. level:
+    added to held-out losses."""
 
-    def __init__(self, link: Link, *, steps: int, tokens: int, total: int | None) -> None:
+    def __init__(
+        self, link: Link, *, steps: int, tokens: int, total: int | None, level: float = 0.0
+    ) -> None:
+        self._level = level
         self._link = link
         self._steps = steps
         self._tokens = tokens
@@ -58,7 +62,10 @@ class Shifted:
                 return change(
                     frame, step=frame.step + self._steps, tokens=frame.tokens + self._tokens
                 )
-            case Evaluated() | Checkpointed() | Paused():
+            case Evaluated():
+                step, loss = frame.step + self._steps, frame.loss + self._level
+                return change(frame, step=step, loss=loss)
+            case Checkpointed() | Paused():
                 return change(frame, step=frame.step + self._steps)
             case _:
                 return frame

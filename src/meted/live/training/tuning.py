@@ -152,10 +152,11 @@ class Search:
             steps=steps,
             tokens=sum(one.tokens for one in others),
             total=max(self._total(begun), steps + (spec.steps or 0)),
+            level=begun.level,
         )
         limits = Limits(
             nanos=-(-ask.until * 3_600_000_000_000 // begun.price),
-            target=self._auto.target_loss,
+            target=None if self._auto.target_loss is None else self._auto.target_loss - begun.level,
             late=self._late,
         )
         known = self._trail.last.get(ask.trial)
@@ -166,20 +167,22 @@ class Search:
         return None if state is None else self._reached(begun, ask, state)
 
     def _reached(self, begun: Begun, ask: TrialAsk, state: State) -> Rung:
-        mark, target = state.marks[-1], self._auto.target_loss
-        met = [one for one in state.marks if target is not None and one.loss <= target]
+        loss, target = state.marks[-1].loss + begun.level, self._auto.target_loss
+        met = [
+            one for one in state.marks if target is not None and one.loss + begun.level <= target
+        ]
         return Rung(
             trial=ask.trial,
             rung=ask.rung,
             step=state.step,
             tokens=state.tokens,
-            loss=mark.loss if math.isfinite(mark.loss) else None,
+            loss=loss if math.isfinite(loss) else None,
             nanos=state.nanos,
             cost=dollars_of(state.nanos, begun.price),
             spent=self._spent(),
             reached=dollars_of(met[0].nanos, begun.price) if met else None,
             reached_step=met[0].step if met else None,
-            failed=None if math.isfinite(mark.loss) else "the held-out loss is lost",
+            failed=None if math.isfinite(loss) else "the held-out loss is lost",
         )
 
     def _rung(self, begun: Begun, ask: TrialAsk, known: Rung | None, *, failed: str) -> Rung:

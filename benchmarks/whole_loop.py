@@ -88,7 +88,8 @@ class Transcript:
                     self.say(f"  {told}")
                 said = moment
         printed = "".join(lines)
-        require(not process.returncode, f"`meted {' '.join(words)}` failed: {printed[-2000:]}")
+        last = (printed.strip().splitlines() or ["it said nothing"])[-1]
+        require(not process.returncode, f"`meted {words[0]}` ended with an error: {last}")
         return printed
 
     def asked(self, *words: str) -> Any:
@@ -204,13 +205,17 @@ class Loop:
     def _up(self) -> None:
         self.log.say("$ meted up --home HOME --port 0 --config meted.yaml")
         words = ["up", "--home", str(self.home), "--port", "0", "--config", str(self.config)]
-        self.house = subprocess.Popen([*METED, *words], stdout=subprocess.PIPE, text=True)
+        errors = self.home.parent / "up.log"
+        with errors.open("w") as log:
+            self.house = subprocess.Popen(
+                [*METED, *words], stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self.house.stdout is not None
         for line in self.house.stdout:
             if found := re.match(r"address +(http://\S+)/v1", line):
                 self.url = found[1]
                 break
-        require(self.url, "`meted up` ended without an address; its error stands above")
+        require(self.url, f"`meted up` ended without an address: {errors.read_text()[-2000:]}")
         self.log.say(f"  the house answers at {self.url}/v1")
         self.log.meted("rates", "set", "--by-cost", "--markup", "10%")
         key = self.log.asked("keys", "create", "--tenant", TENANT)["secret"]
@@ -373,7 +378,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="requests a second, compared")
     parser.add_argument("--quiet-rate", type=float, default=0.5, help="before the comparison")
     parser.add_argument("--block", type=float, default=10.0, help="seconds of a turn")
-    parser.add_argument("--blocks", type=int, default=12)
+    parser.add_argument("--blocks", type=int, default=24, help="turns at most")
     parser.add_argument("--after", type=float, default=20.0, help="seconds after promotion")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="meted-loop-") as folder:

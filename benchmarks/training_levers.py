@@ -25,7 +25,7 @@ from typing import Any
 import platformdirs
 import torch
 
-from meted.domain.job import AutoTraining, TrainingSpec
+from meted.domain.job import AutoTraining, Method, TrainingSpec
 from meted.domain.units import NanoUSD
 from meted.live.checkpoints import CheckpointRegistry, load_tokenizer
 from meted.live.training.checkpoint import CheckpointFolder
@@ -71,7 +71,7 @@ def grid(common: dict[str, Any], dataset: Dataset, only: str) -> Iterator[tuple[
         ("momentum", (0.3, 1.0, 3.0)),
         ("adam", (1.0, 3.0)),
         ("adamw", (0.3, 1.0, 3.0)),
-        ("adafactor", (0.3, 1.0, 3.0)),
+        ("adafactor", (0.3, 1.0, 3.0, 10.0, 30.0)),
         ("muon", (1.0, 3.0, 10.0)),
         ("lion", (0.3, 1.0, 3.0)),
         *((("adamw8bit", (3.0,)),) if has_low_bit() else ()),
@@ -188,20 +188,36 @@ def run_auto(
     return loss, spent
 
 
-def report_grid(results: dict[str, dict[str, Any]], price: int) -> tuple[str, float]:
-    """Dollars to the target by optimizer. The best trial, and the target."""
+def way_of(spec: TrainingSpec) -> str:
+    """A spec without its learning rate."""
+    if spec.method is Method.FULL:
+        return f"{spec.optimizer}, full"
+    return f"{spec.optimizer}, rank {spec.lora_rank}, {spec.lora_targets}"
+
+
+def report_grid(
+    results: dict[str, dict[str, Any]], specs: dict[str, TrainingSpec], price: int
+) -> tuple[str, float]:
+    """Dollars to the target by optimizer and what it trains. The best trial, and the target."""
     good = {name: one for name, one in results.items() if "loss" in one}
     best = min(good, key=lambda name: good[name]["loss"])
     before = good[best]["curve"][0][1]
     target = before - GAIN * (before - good[best]["loss"])
     print(f"\nbefore {before:.4f}; best of {len(results)}: {best} with {good[best]['loss']:.4f}")
     print(f"dollars to a held-out loss of {target:.4f} (best trial of each):")
-    for optimizer in dict.fromkeys(one["optimizer"] for one in good.values()):
-        mine = [one for one in good.values() if one["optimizer"] == optimizer]
-        reached = [t for one in mine if (t := nanos_to(one["curve"], target)) is not None]
-        least = min(one["loss"] for one in mine)
-        cost = f"${dollars_of(round(min(reached)), price) / 1e9:.9f}" if reached else "not reached"
-        print(f"  {optimizer:<10} {cost}  (least loss {least:.4f})")
+    print("| optimizer, LoRA rank and layers | $ to the target | core-s | rate | least loss |")
+    print("|---|---|---|---|---|")
+    for way in dict.fromkeys(way_of(specs[name]) for name in good):
+        mine = {name: one for name, one in good.items() if way_of(specs[name]) == way}
+        reached = {name: t for name, one in mine.items() if (t := nanos_to(one["curve"], target))}
+        least = min(mine, key=lambda name: mine[name]["loss"])
+        told = "not reached | |"
+        if reached:
+            first = min(reached, key=lambda name: reached[name])
+            dollars = dollars_of(round(reached[first]), price) / 1e9
+            rate = specs[first].learning_rate
+            told = f"{dollars:.7f} | {reached[first] / 1e9:.1f} | {rate:g}"
+        print(f"| {way} | {told} | {mine[least]['loss']:.4f} |")
     return best, target
 
 
@@ -253,7 +269,7 @@ def main() -> None:
         results = {one.stem: json.loads(one.read_text()) for one in names if one.exists()}
     if not results:
         parser.error("no grid is kept yet; run with --part grid first")
-    best, target = report_grid(results, price)
+    best, target = report_grid(results, dict(trials), price)
     whole = sum(one["nanos"] for one in results.values())
     one_job = whole // len(results)
     budget = NanoUSD(dollars_of(round(SHARE * whole) - one_job, price))

@@ -71,7 +71,7 @@ def grid(common: dict[str, Any], dataset: Dataset, only: str) -> Iterator[tuple[
         ("momentum", (0.3, 1.0, 3.0)),
         ("adam", (1.0, 3.0)),
         ("adamw", (0.3, 1.0, 3.0)),
-        ("adafactor", (0.3, 1.0, 3.0, 10.0, 30.0)),
+        ("adafactor", (0.03, 0.1, 0.3, 1.0, 3.0)),
         ("muon", (1.0, 3.0, 10.0)),
         ("lion", (0.3, 1.0, 3.0)),
         *((("adamw8bit", (3.0,)),) if has_low_bit() else ()),

@@ -390,7 +390,7 @@ class HouseDoors(HouseLevers, HouseMoney):
                     "id": replica.id,
                     "status": replica.status,
                     "pid": house.worker_pid(replica.id),
-                    "threads": replica.threads,
+                    "threads": deployment.settings.threads or replica.threads,
                 }
                 for replica in house.state.replicas.values()
                 if replica.deployment == name and replica.status is not ReplicaStatus.GONE

@@ -36,6 +36,7 @@ class KeptAnswers:
         self._coming: dict[RequestId, tuple[Key, Answer]] = {}
         self._found: dict[RequestId, Answer] = {}
         self._cancelled: list[RequestId] = []
+        self._cache_usage = 0.0
 
     @property
     def facts(self) -> EngineFacts:
@@ -71,6 +72,7 @@ class KeptAnswers:
         if self._found or self._cancelled:
             return self._recall()
         step = self._engine.step()
+        self._cache_usage = step.cache_usage
         for share in step.shares:
             if (coming := self._coming.get(share.request_id)) is not None:
                 coming[1].tokens += share.decode_tokens
@@ -118,7 +120,12 @@ class KeptAnswers:
         shares = tuple(_share(request_id, answer) for request_id, answer in self._found.items())
         self._found.clear()
         self._cancelled.clear()
-        return Step(shares=shares, outputs=(*ended, *answered), recalled=True)
+        return Step(
+            shares=shares,
+            outputs=(*ended, *answered),
+            cache_usage=self._cache_usage,
+            recalled=True,
+        )
 
 
 def _key(request: EngineRequest) -> Key | None:

@@ -64,7 +64,9 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
     loading = cpu_nanos() - idle
     before = _base_loss(plain, trainee, setting.dataset, setting)
     setting.set_aside(cpu_nanos() - idle)
-    level = before - _base_loss(plain, trainee, setting.judged, setting)
+    level = 0.0
+    if len(setting.judged.held_out) < len(setting.dataset.held_out):
+        level = before - _base_loss(plain, trainee, setting.judged, setting)
     nanos_per_token = pace(trainee, plain, setting.judged.train[: spec.micro_batch], setting.house)
     per_step = rows_per_step(plain, rows) * spec.sequence_tokens
     job = NanoUSD(max(1, dollars_of(round(nanos_per_token * per_step * size.steps), price)))

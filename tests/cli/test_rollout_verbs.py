@@ -154,3 +154,17 @@ def test_a_house_that_is_killed_goes_on_and_stop_returns_at_once(
     assert traffic.errors == []
     assert lever_house.admin(f"rollouts/{name}")["status"] == "rolled_back"
     assert ask("bill", "--check").exit_code == 0
+
+
+def test_a_rollout_without_requests_waits_and_says_so(lever_house: RealHouse, ask: Run) -> None:
+    started = ask(*START, "--json")
+    assert started.exit_code == 0, started.output
+    name = json.loads(started.output)["id"]
+    # More turns than may come to nothing.
+    lever_house.wait_until(
+        "ten turns have passed", lambda: lever_house.admin(f"rollouts/{name}")["quiet"] >= 10
+    )
+    shown = ask("rollout", "show", "words").output
+    assert re.search(r"phase +canary, words\S* serves, waiting for requests: none came in", shown)
+    assert "void       0 turns" in shown
+    assert ask("rollout", "stop", "words").exit_code == 0

@@ -1,5 +1,6 @@
 """Pure parts of rollouts: what a block comes to, who is served after a restart, plans, verdicts."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from meted.live.rollout_start import (
     verdict_on,
 )
 from meted.live.rollout_views import savings_view, so_far
-from meted.live.store import Batch, RequestRow
+from meted.live.store import Batch, Document, RequestRow
 from meted.live.stores import open_store
 from meted.live.stores.database import Statements
 from meted.optimise.gate import UNCHANGED, Verdict
@@ -197,6 +198,16 @@ def test_a_rollout_and_its_receipt_come_back_as_they_were() -> None:
         first=ArmTotals(tokens=Tokens(3), cost=NanoUSD(4)),
     )
     assert read_receipt(receipt_document(receipt)) == receipt
+
+
+def test_a_rollout_that_was_written_down_before_arrivals_were_counted_is_read() -> None:
+    body = json.loads(rollout_document(record(promoted())).body)
+    assert body["state"].pop("quiet") == 0
+    for block in (*body["state"]["canary"], *body["state"]["blocks"]):
+        del block["arrived"]
+    found = read_rollout(Document(kind="rollout", name="chat~2", body=json.dumps(body)))
+    assert found == record(promoted())
+    assert {one.arrived for one in found.state.blocks} == {None}
 
 
 def test_a_rollout_knows_what_it_changes() -> None:

@@ -78,6 +78,14 @@ def counted(one: Turn) -> tuple[int, int, int]:
     return block.cost, block.requests, block.errors
 
 
+def arrived(one: Turn, *waiting: LiveRequest) -> int | None:
+    """How many have come, of which some wait still."""
+    served = ServedDeployment(CANDIDATE)
+    for request in waiting:
+        served.waiting.push(request)
+    return one.block(served, Micros(BEGAN + 10 * SECOND)).arrived
+
+
 @pytest.mark.parametrize(
     ("at", "arm", "cost"),
     [
@@ -142,6 +150,37 @@ def test_a_refusal_is_a_fault_only_if_the_other_arm_answers(outcome: Outcome, er
     refused.move(FIRST)
     one.ended(refused, row(outcome))
     assert counted(one)[2] == errors
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_whatever_became_of_it_a_request_has_come(outcome: Outcome) -> None:
+    one = turn()
+    assert arrived(one) == 0
+    for at in (-3, 0.999):
+        one.ended(request(at), row(outcome))
+    one.ended(request(5, arm="chat"), row(outcome))
+    assert arrived(one) == 0
+    one.ended(request(5), row(outcome))
+    assert arrived(one) == 1
+
+
+def test_what_is_open_still_has_come_and_so_has_what_was_not_taken() -> None:
+    one = turn()
+    parked, gone = request(2, parked=Micros(BEGAN)), request(2, cancelled=True)
+    assert arrived(one, request(0.5), request(9.9), parked, gone) == 3
+    one.refused()
+    assert arrived(one) == 1
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_request_that_leaves_has_come_once(rejected: bool) -> None:
+    one = turn()
+    for at in (0.5, 5):
+        leaving = request(at, rejected=rejected)
+        one.moved(leaving)
+        leaving.move(FIRST)
+        one.ended(leaving, row())
+    assert arrived(one) == 1
 
 
 def test_a_turn_ends_after_its_seconds() -> None:

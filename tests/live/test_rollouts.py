@@ -183,6 +183,82 @@ async def test_a_killed_house_goes_on_with_its_rollout(tmp_path: Path) -> None:
     assert '"verified"' in statuses[-1]
 
 
+async def test_a_quiet_night_is_waited_out_and_fills_no_store(tmp_path: Path) -> None:
+    async with lived(tmp_path, small=Manners(factor=0.7)) as world:
+
+        def versions() -> int:
+            return len(world.store.document_versions("rollout", "chat~2"))
+
+        def told() -> list[str]:
+            return [why for _, why in world.house.decisions if "waiting for requests" in why]
+
+        await world.doors.start_rollout(wish())
+        await world.run(31 * BLOCK_S)
+        view = world.doors.rollout("chat")
+        assert (view["phase"], view["void"], view["quiet"]) == ("canary", 0, 30)
+        assert view["waiting"] == "waiting for requests: none came in 30 turns"
+        assert versions() == 2
+        await world.traffic(5.5 * BLOCK_S)
+        evening = world.doors.rollout("chat")
+        assert (evening["phase"], evening["waiting"]) == ("comparing", None)
+        assert all(one["arrived"] >= one["requests"] > 0 for one in evening["blocks"])
+        # The turn in which it became quiet is the first to be repeated, or still counts.
+        await world.run(2 * BLOCK_S)
+        written = versions()
+        await world.run(30 * BLOCK_S)
+        night = world.doors.rollout("chat")
+        assert night["blocks_done"] - evening["blocks_done"] in (0, 1)
+        assert night["quiet"] > 30
+        assert (night["void"], versions()) == (0, written)
+        assert len(told()) == 2
+        await world.traffic(MOST_S, seed=2)
+        assert world.doors.rollout("chat")["phase"] == "promoted"
+        assert world.errors() == []
+
+
+async def test_a_house_that_is_killed_in_a_quiet_night_goes_on_waiting(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, manners={"big": Manners(), "small": Manners(factor=0.7)})
+    await world.begin(deployment())
+    await world.doors.start_rollout(wish())
+    await world.run(20 * BLOCK_S)
+    await world.die()
+    await world.begin(deployment())
+    await world.run(20 * BLOCK_S)
+    view = world.doors.rollout("chat")
+    assert (view["phase"], view["void"]) == ("canary", 1)
+    assert view["waiting"] is not None
+    await world.traffic(MOST_S)
+    assert world.doors.rollout("chat")["phase"] == "promoted"
+    assert world.errors() == []
+    await world.stop()
+
+
+async def test_a_rollout_that_waits_is_stopped_at_once(tmp_path: Path) -> None:
+    async with lived(tmp_path) as world:
+        await world.doors.start_rollout(wish())
+        await world.run(4 * BLOCK_S)
+        view = world.doors.stop_rollout("chat")
+        assert (view["status"], view["waiting"]) == ("rolled_back", None)
+        await world.run(1)
+        assert names(world) == {"chat"}
+
+
+async def test_answers_that_outlast_every_block_are_void_as_they_came(tmp_path: Path) -> None:
+    """A request just before each turn's end: it came, and the turn cannot tell how it went."""
+    slow = Manners(latency_ms=900)
+    async with lived(tmp_path, big=slow, small=slow) as world:
+        await world.doors.start_rollout(wish())
+        while world.doors.rollout("chat")["phase"] == "canary":
+            turn = world.doors.rollout("chat")["turn"]
+            await world.run(max(0.1, (turn["seconds_left"] or 0) - 0.5))
+            world.ask()
+            await world.run(0.7)
+        view = world.doors.rollout("chat")
+        assert (view["phase"], view["status"]) == ("returned", "rolled_back")
+        assert (view["void"], view["quiet"]) == (9, 0)
+        await world.run(2)
+
+
 async def test_a_kill_between_promotion_and_cleaning_up_loses_no_version(tmp_path: Path) -> None:
     world = World(folder=tmp_path, manners={"big": Manners(), "small": Manners(factor=0.5)})
     await world.begin(deployment())

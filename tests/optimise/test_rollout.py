@@ -62,6 +62,11 @@ def block(
     )
 
 
+def idle(arm: Arm, *, arrived: int | None = 0) -> Block:
+    """A turn of which nothing counts."""
+    return Block(arm=arm, cost=NanoUSD(0), predicted_cost=0.0, arrived=arrived)
+
+
 class World:
     """Executes effects, and remembers what was ordered."""
 
@@ -233,6 +238,82 @@ def test_too_many_void_blocks_give_up() -> None:
     assert "4 blocks came to nothing" in world.receipts()[-1].reason
 
 
+@pytest.mark.parametrize("before", [0, 1, 2, 7])
+def test_a_quiet_night_ends_no_rollout_and_decides_nothing(before: int) -> None:
+    world = World()
+    world.send(QualityMeasured(verdict=UNCHANGED))
+    for _ in range(before):
+        world.end_block(block(world.state.arm, factor=0.9 if world.state.arm is Arm.SECOND else 1))
+    evening = world.state
+    for number in range(1, 500):
+        (route,) = world.end_block(idle(world.state.arm))
+        assert isinstance(route, Route)
+        assert (route.arm, route.turn) == (evening.arm, evening.turn + number)
+    assert replace(world.state, turn=evening.turn, quiet=0) == evening
+    assert world.state.waiting == "waiting for requests: none came in 499 turns"
+    world.end_block(block(world.state.arm))
+    assert world.state.waiting is None
+    assert world.drive(saved=0.1).phase is Phase.PROMOTED
+    assert world.state.void == 0
+
+
+def test_quiet_turns_between_others_change_no_decision() -> None:
+    ends: set[Status] = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        plain, sparse = World(), World()
+        for world in (plain, sparse):
+            world.send(QualityMeasured(verdict=UNCHANGED))
+        while not plain.state.ended:
+            while rng.random() < 0.6:
+                sparse.end_block(idle(sparse.state.arm))
+            second = plain.state.arm is Arm.SECOND
+            factor = math.exp(rng.normal(0, 0.05)) * (0.95 if second else 1.0)
+            work = 1e9 * (rng.random() > 0.1)
+            done = replace(block(plain.state.arm, factor=factor, work=work), arrived=400)
+            plain.end_block(done)
+            sparse.end_block(done)
+        assert replace(sparse.state, turn=plain.state.turn) == plain.state
+        assert sparse.receipts()[-1].status is plain.receipts()[-1].status
+        ends.add(plain.receipts()[-1].status)
+    assert ends >= {Status.VERIFIED, Status.NOT_THERE, Status.ROLLED_BACK}
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("arrived", [None, 1])
+def test_turns_whose_requests_do_not_count_are_void_and_pass_no_canary(
+    before: int, arrived: int | None
+) -> None:
+    world = World()
+    for _ in range(before):
+        world.end_block(block(world.state.arm))
+    phase, arm = world.state.phase, world.state.arm
+    for number in range(PLAN.most_void):
+        world.end_block(idle(arm, arrived=arrived))
+        assert (world.state.phase, world.state.arm) == (phase, arm)
+        assert (world.state.void, world.state.waiting) == (number + 1, None)
+        world.end_block(idle(arm))
+    world.end_block(idle(arm, arrived=arrived))
+    assert world.receipts()[-1].status is Status.ROLLED_BACK
+    assert "4 blocks came to nothing, the last as turn" in world.receipts()[-1].reason
+
+
+def test_what_failed_in_the_washout_is_not_waited_out() -> None:
+    world = World()
+    while len(world.state.canary) < 2 or world.state.arm is Arm.FIRST:
+        world.end_block(block(world.state.arm))
+    world.end_block(replace(idle(Arm.SECOND), requests=50, errors=50))
+    assert world.receipts()[-1].status is Status.FAILED
+
+
+def test_a_rollout_that_waits_can_be_stopped() -> None:
+    world = World()
+    world.end_block(idle(Arm.FIRST))
+    assert world.state.waiting == "waiting for requests: none came in 1 turn"
+    world.send(Cancelled(reason="it was stopped"))
+    assert (world.state.phase, world.state.waiting) == (Phase.RETURNED, None)
+
+
 def test_a_plan_that_cannot_be_kept_is_refused() -> None:
     with pytest.raises(ValueError, match="plan the looks within it"):
         replace(PLAN, looks=Looks(at=(20,)))
@@ -286,6 +367,7 @@ class Machine(RuleBasedStateMachine):
         self.world = World()
         self.passed: bool | None = None
         self.verified = False
+        self.waited = 0
 
     @rule(
         factor=st.sampled_from([0.5, 0.8, 0.9, 1.0, 1.1]),
@@ -306,6 +388,12 @@ class Machine(RuleBasedStateMachine):
                 work=work,
             )
             self.world.end_block(done)
+
+    @rule(times=st.integers(1, 40))
+    def nobody_asks(self, times: int) -> None:
+        for _ in range(times):
+            self.waited += not self.world.state.ended
+            self.world.end_block(idle(self.world.state.arm))
 
     @rule(times=st.integers(1, 26), factor=st.sampled_from([0.8, 0.99]))
     def good_blocks_end(self, times: int, factor: float) -> None:
@@ -329,7 +417,7 @@ class Machine(RuleBasedStateMachine):
     def restarts(self) -> None:
         self.world.send(HouseRestarted())
 
-    @rule(turn=st.integers(0, 40))
+    @rule(turn=st.integers(0, 400))
     def reports_late(self, turn: int) -> None:
         if turn != self.world.state.turn:
             before = self.world.state
@@ -370,7 +458,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def turns_are_bounded(self) -> None:
         state = self.world.state
-        assert state.turn <= PLAN.most_turns
+        assert state.turn - self.waited <= PLAN.most_turns
         assert state.void <= PLAN.most_void + 1
 
 

@@ -215,12 +215,15 @@ def _follow(home: Home, name: str, *, as_json: bool) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    quality = found["quality"]
+    quality, waiting = found["quality"], found["waiting"]
     for label, value in (
         ("id", found["id"]),
         ("from", f"{found['first']['deployment']}: {found['first']['configuration']}"),
         ("to", f"{found['second']['deployment']}: {found['second']['configuration']}"),
-        ("phase", f"{found['phase']}, {found['serving']} serves"),
+        (
+            "phase",
+            f"{found['phase']}, {found['serving']} serves" + (f", {waiting}" if waiting else ""),
+        ),
         ("blocks", f"{found['blocks_done']} of {found['blocks_most']} at most"),
         ("void", f"{found['void']} turns came to nothing"),
         ("predicted", interval(found["predicted"])),

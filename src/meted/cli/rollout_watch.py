@@ -62,6 +62,9 @@ def _line(found: dict[str, Any]) -> str:
         who,
         f"saving {interval(saving)}",
     ]
+    if found["waiting"]:
+        # Without the number of turns, so that a quiet night is one line.
+        parts.append("waiting for requests")
     if found["void"]:
         parts.append(f"{found['void']} void")
     return "  ".join(parts)

@@ -1,6 +1,6 @@
 """One block of a rollout: what the arm whose turn it is did with the requests of its time. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meted.domain.deployment import SLO
@@ -17,15 +17,20 @@ CHARGED = (Outcome.DONE, Outcome.CANCELLED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waited:
-    """A request that has not ended: how long it is here, and what its client has seen of it."""
+    """A request that has not ended: how long it is here, and what its client has seen of it.
+
+    held: it waits for money, or its client has left: no arm is to blame for how long it is here.
+    """
 
     since_us: int
     ttft_us: int | None
     gaps: tuple[Micros, ...] = ()
+    held: bool = False
 
 
 class Tally:
-    """Counts one block. Give it only requests that arrived after the block's washout.
+    """Counts one block. Give it only requests that arrived after the block's washout; of those
+    that arrived in it, what failed.
 
     yardstick: the step model that says what a request's work is worth. It is not told which tokens
     came from a cache: what an arm's cache saves is that arm's saving.
@@ -38,7 +43,11 @@ class Tally:
         self._cost = self._tokens = 0
         self._predicted = 0.0
         self._requests = self._ttft_met = self._tpot_met = 0
-        self.errors = 0
+        self._arrived = self.errors = 0
+
+    def came(self) -> None:
+        """A request of the block that is no longer open, whatever became of it."""
+        self._arrived += 1
 
     def ended(self, row: RequestRow, gaps: Sequence[Micros], *, fault: bool) -> None:
         """A request of the block has ended. fault: it was the arm that failed it."""
@@ -59,7 +68,7 @@ class Tally:
         self._requests += 1
         self.errors += 1
 
-    def block(self, open_still: Iterable[Waited] = ()) -> Block:
+    def block(self, open_still: Sequence[Waited] = ()) -> Block:
         """What the block comes to. open_still: its requests that have not ended.
 
         Their cost is left out, as they straddle the end. Of the SLO counts what is known already:
@@ -67,7 +76,8 @@ class Tally:
         """
         requests, ttft_met, tpot_met = self._requests, self._ttft_met, self._tpot_met
         for one in open_still:
-            if one.ttft_us is None and one.since_us <= self._slo.ttft_p95:
+            early = one.ttft_us is None and one.since_us <= self._slo.ttft_p95
+            if early or one.held:
                 continue
             requests += 1
             ttft_met += one.ttft_us is not None and one.ttft_us <= self._slo.ttft_p95
@@ -81,6 +91,7 @@ class Tally:
             ttft_met=ttft_met,
             tpot_met=tpot_met,
             errors=self.errors,
+            arrived=self._arrived + len(open_still),
         )
 
     def _met(self, ttft_us: int | None, gaps: Sequence[Micros], *, generated: bool) -> None:

@@ -56,19 +56,24 @@ class Turn:
             row.outcome is Outcome.FAILED and request.attempts > 0 and not request.rejected
         )
         if self._counts(request):
+            self._tally.came()
             self._tally.ended(row, request.gaps, fault=fault)
         elif fault:
             self._tally.failed()
 
     def moved(self, request: LiveRequest) -> None:
         """A request leaves this turn's arm, which could not serve it."""
-        mine = request.submission.deployment == self.deployment.name
-        if mine and not request.rejected and self._came(request):
+        if request.submission.deployment != self.deployment.name:
+            return
+        if self._counts(request):
+            self._tally.came()
+        if not request.rejected and self._came(request):
             self._tally.failed()
 
     def refused(self) -> None:
         """The arm had no place for a request that came now."""
         if self.started is not None:
+            self._tally.came()
             self._tally.failed()
 
     def block(self, served: ServedDeployment | None, now: Micros) -> Block:
@@ -77,17 +82,19 @@ class Turn:
         if served is not None:
             open_now += served.waiting
             open_now += (one for r in served.replicas.values() for one in r.running.values())
-        return self._tally.block(
+        waited = [
             Waited(
                 since_us=now - request.arrived,
                 ttft_us=None
                 if request.first_token is None
                 else request.first_token - request.arrived,
                 gaps=tuple(request.gaps),
+                held=request.parked is not None or request.cancelled,
             )
             for request in open_now
-            if self._counts(request) and request.parked is None and not request.cancelled
-        )
+            if self._counts(request)
+        ]
+        return self._tally.block(waited)
 
     def fails(self, record: RolloutRecord, block: Block) -> bool:
         """Whether the second arm's errors so far must end the rollout before the block does."""

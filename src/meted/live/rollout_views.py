@@ -38,6 +38,8 @@ def rollout_view(
         "blocks_most": 2 * state.plan.looks.at[-1],
         "looks": list(state.plan.looks.at),
         "void": state.void,
+        "quiet": state.quiet,
+        "waiting": state.waiting,
         "turn": None if turn is None else _turn_view(turn, now),
         "blocks": [asdict(block) for block in state.blocks],
         "began": record.began / 1e6,

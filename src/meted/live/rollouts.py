@@ -15,22 +15,16 @@ from meted.domain.arms import arm_name, arm_number, public_name
 from meted.domain.deployment import Deployment
 from meted.domain.units import DeploymentName, Micros
 from meted.live.clock import Clock
+from meted.live.rollout_book import RolloutBook
 from meted.live.rollout_health import failed_arm, is_ready, ready_replicas
-from meted.live.rollout_record import (
-    RolloutRecord,
-    Written,
-    read_receipt,
-    read_rollout,
-    receipt_document,
-    rollout_document,
-)
+from meted.live.rollout_record import RolloutRecord
 from meted.live.rollout_resume import in_force, resumed
 from meted.live.rollout_turn import Turn
 from meted.live.serving import Serving
-from meted.live.store import Document, RequestRow, Store
+from meted.live.store import RequestRow, Store
 from meted.live.tickets import LiveRequest
 from meted.optimise.gate import Verdict
-from meted.optimise.receipt import Receipt, ReceiptId, moved
+from meted.optimise.receipt import Receipt
 from meted.optimise.rollout import (
     ArmFailed,
     BlockEnded,
@@ -92,8 +86,8 @@ class Rollouts:
         self._running: dict[DeploymentName, Running] = {}
         self._retiring: set[DeploymentName] = set()
         self._base: dict[DeploymentName, DeploymentName] = {}
-        self.records: dict[ReceiptId, RolloutRecord] = {}
-        self.receipts: dict[ReceiptId, Receipt] = {}
+        self._book = RolloutBook(clock=clock, store=store, later=later)
+        self.records, self.receipts = self._book.records, self._book.receipts
         serving.arms = self
 
     # Who serves.
@@ -188,7 +182,7 @@ class Rollouts:
             return False
         del self._base[public]
         record = in_force(self.records.values())[public]
-        self._write(replace(record, gone=True))
+        self._book.write(replace(record, gone=True))
         for name in [n for n in self._state().deployments if public_name(n) == public]:
             self._happen(Undeployed(now=self._clock.now(), name=name))
         return True
@@ -199,12 +193,7 @@ class Rollouts:
         self, wanted: Mapping[DeploymentName, Deployment]
     ) -> dict[DeploymentName, Deployment]:
         """Read what was written down; the deployments to be served, given those that are wanted."""
-        for document in self._store.documents(Written.RECEIPT):
-            receipt = read_receipt(document)
-            self.receipts[receipt.id] = receipt
-        for document in self._store.documents(Written.ROLLOUT):
-            record = read_rollout(document)
-            self.records[record.id] = record
+        self._book.read()
         found = resumed(self.records.values(), wanted)
         for record in in_force(self.records.values()).values():
             self._base[record.name] = record.base.name
@@ -273,6 +262,8 @@ class Rollouts:
 
     def _enter(self, record: RolloutRecord, step: Step) -> None:
         state, effects = step
+        if state.waiting is not None and record.state.waiting is None:
+            self._explain(f"the rollout {record.id} is {state.waiting}")
         record = replace(record, state=state)
         self._base[record.name] = record.base.name
         receipt = self.receipts[record.id]
@@ -288,32 +279,14 @@ class Rollouts:
                     self._retiring.add(record.second.name)
                     self._explain(f"{record.name} stays {record.first.name}: {reason}")
                 case EnterReceipt():
-                    receipt = self._entered(receipt, effect)
+                    receipt = self._book.entered(receipt, effect)
                 case _:
                     assert_never(effect)
         if state.ended:
             self._running.pop(record.name, None)
         elif record.name in self._running:
             self._running[record.name].record = record
-        self._write(record, receipt)
-
-    def _entered(self, receipt: Receipt, entry: EnterReceipt) -> Receipt:
-        receipt = moved(
-            receipt,
-            entry.status,
-            at=self._clock.wall(),
-            reason=entry.reason,
-            measured=entry.measured,
-        )
-        return replace(receipt, first=entry.first, second=entry.second)
-
-    def _write(self, record: RolloutRecord, receipt: Receipt | None = None) -> None:
-        self.records[record.id] = record
-        documents: list[Document] = [rollout_document(record)]
-        if receipt is not None and receipt != self.receipts[record.id]:
-            self.receipts[record.id] = receipt
-            documents.append(receipt_document(receipt))
-        self._later(lambda: self._store.append_documents(documents))
+        self._book.write(record, receipt)
 
     def _retire(self) -> None:
         """Take away the arms that are over, once they have answered all that came to them."""

@@ -1,8 +1,9 @@
 """A rollout as a state machine: a world says what happened, and is told what to do next.
 
 It begins with a canary (one short block of each arm), then compares the arms by the design. It ends
-surely, as blocks and repeats are bounded, and in one of two ways: promoted, with a verified saving
-and a passed verdict on quality; or returned, and the first arm gets everything.
+in one of two ways: promoted, with a verified saving and a passed verdict on quality; or returned,
+and the first arm gets everything. It ends surely if it is asked: blocks and repeats are bounded. A
+turn in which nobody asked says nothing of either arm: it is waited out, as often as it takes.
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ class RolloutPlan:
 
     canary_s: seconds of each of the two blocks before the comparison. looks: where it may be
     decided; the last is the end. most_void: how many blocks may come to nothing (a restart, no
-    requests) and be repeated.
+    request that counts of those that came) and be repeated.
     """
 
     design: Design
@@ -61,6 +62,7 @@ class RolloutPlan:
 
     @property
     def most_turns(self) -> int:
+        """Besides those that are waited out."""
         return len(CANARY_ORDER) + 2 * self.looks.at[-1] + self.most_void
 
 
@@ -77,6 +79,7 @@ class Phase(StrEnum):
 class Rollout:
     """turn: number of the turn that runs. canary, blocks: what came of the turns that count.
 
+    void: turns that came to nothing. quiet: turns in a row, up to now, in which nobody asked.
     measured: the saving at the last look, None before the first.
     """
 
@@ -84,6 +87,7 @@ class Rollout:
     phase: Phase = Phase.CANARY
     turn: int = 0
     void: int = 0
+    quiet: int = 0
     canary: tuple[Block, ...] = ()
     blocks: tuple[Block, ...] = ()
     quality: Verdict | None = None
@@ -96,6 +100,13 @@ class Rollout:
     @property
     def verified(self) -> bool:
         return self.measured is not None and self.measured.low > 0
+
+    @property
+    def waiting(self) -> str | None:
+        """What it waits for, in words; None where it goes on."""
+        if self.ended or not self.quiet:
+            return None
+        return f"waiting for requests: none came in {self.quiet} turn{'s' * (self.quiet > 1)}"
 
     @property
     def arm(self) -> Arm:
@@ -158,6 +169,9 @@ def _block_ended(state: Rollout, event: BlockEnded) -> Step:
         raise ValueError(
             f"turn {event.turn} was of the {state.arm} arm, and its block is of the {block.arm} arm"
         )
+    if block.quiet:
+        return _next_turn(replace(state, quiet=state.quiet + 1))
+    state = replace(state, quiet=0)
     if state.phase is Phase.CANARY:
         return _canary_ended(state, block)
     # An arm that only errs costs nothing that can be compared, and must not be tried again.
@@ -170,10 +184,13 @@ def _block_ended(state: Rollout, event: BlockEnded) -> Step:
 
 
 def _canary_ended(state: Rollout, block: Block) -> Step:
-    state = replace(state, canary=(*state.canary, block))
-    broken = broken_in_canary(state.canary, state.plan.limits)
+    canary = (*state.canary, block)
+    broken = broken_in_canary(canary, state.plan.limits)
     if broken is not None:
-        return _return(state, broken.status, broken.reason)
+        return _return(replace(state, canary=canary), broken.status, broken.reason)
+    if not block.requests:
+        return _again(state, f"turn {state.turn} had no request to judge by")
+    state = replace(state, canary=canary)
     if len(state.canary) == len(CANARY_ORDER):
         state = replace(state, phase=Phase.COMPARING)
     return _next_turn(state)

@@ -84,7 +84,8 @@ class Block:
 
     cost: from the books. predicted_cost: of the same work by one step model for both arms, in any
     unit. ttft_met, tpot_met: how many of the requests met that target. errors: requests that the
-    arm failed.
+    arm failed. arrived: how many came, whether or not they count in the rest; None where nobody
+    counted them, as in blocks that were written down before one did.
     """
 
     arm: Arm
@@ -95,6 +96,7 @@ class Block:
     ttft_met: int = 0
     tpot_met: int = 0
     errors: int = 0
+    arrived: int | None = None
 
     def __post_init__(self) -> None:
         if self.cost < 0 or self.predicted_cost < 0 or self.tokens < 0:
@@ -106,6 +108,11 @@ class Block:
     def worked(self) -> bool:
         """Whether it can be compared at all."""
         return self.cost > 0 and self.predicted_cost > 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody asked. What failed in the washout was asked all the same."""
+        return self.arrived == 0 and not self.requests
 
 
 Pair = tuple[Block, Block]

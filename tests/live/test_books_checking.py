@@ -2,10 +2,12 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from meted.domain.line import Kind
 from meted.domain.units import BudgetName, Micros, NanoUSD, TenantName
 from meted.ledger.windows import window_of
 from meted.live import books
@@ -130,6 +132,19 @@ def test_more_charged_than_trained_is_found(path: Path) -> None:
     assert "job night-shift is charged for 1200000001 ns, but its lines hold 1200000000" in fault(
         path
     )
+
+
+def test_what_a_job_loads_is_charged_like_its_training(path: Path) -> None:
+    loading = replace(TRAINING, kind=Kind.LOADING)
+    loads = interval(7, {loading: 30_000_000})
+    used = replace(charge_row(8, 0), device_nanos=1_230_000_000 - 7)
+    with closing(open_store(path, house="here")) as store:
+        store.write(Batch(closed=(loads,), charges=(used,)))
+        store.crashed()
+    report = books.check(path)
+    assert report.balanced, report.fault
+    edit(path, "UPDATE charges SET device_nanos = device_nanos + 1 WHERE id = 'night-shift/8'")
+    assert "job night-shift is charged for 1230000001 ns" in fault(path)
 
 
 def test_a_request_that_is_also_a_charge_is_found(path: Path) -> None:

@@ -207,13 +207,13 @@ def check_charges(db: Statements) -> Law:
 
 
 def _by_job(db: Statements, *tables: str) -> dict[str, int]:
-    """Training time by job."""
+    """Time by job on what it is charged for: training, and loading what it begins from."""
     sums: dict[str, int] = {}
     for table in tables:
         for job, nanos in db.rows(
             f"SELECT job, {db.exact_sum(f'{table}.device_nanos')} FROM {table}"
             f" JOIN accounts ON accounts.id = {table}.account"
-            f" WHERE kind = '{Kind.TRAINING}' AND job <> '' GROUP BY job"
+            f" WHERE kind IN ('{Kind.TRAINING}', '{Kind.LOADING}') AND job <> '' GROUP BY job"
         ):
             sums[job] = sums.get(job, 0) + whole(nanos)
     return sums

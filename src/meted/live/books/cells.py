@@ -30,6 +30,12 @@ class Cell:
     price: int = 0
     shared: int = 0
 
+    def add(self, other: "Cell") -> None:
+        """The other's time, cost and price are of this place, too."""
+        self.nanos += other.nanos
+        self.cost += other.cost
+        self.price += other.price
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:

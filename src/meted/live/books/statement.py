@@ -14,6 +14,7 @@ from meted.ledger.statement import Finding, PayerSums, Tokens, UnitCost, finding
 from meted.live.books.billing import account_parts
 from meted.live.books.cells import Cell, Cells, Scope
 from meted.live.books.opening import Target, opened
+from meted.live.books.trained import Trained, trained
 from meted.live.books.usage import Usage, token_weights, usage
 from meted.live.stores.database import Statements, whole
 
@@ -48,21 +49,6 @@ class Served:
     idle: NanoUSD
     unit_cost: UnitCost
     unit_price: UnitCost
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A job. lost: the cost of its work that came to nothing. steps, cost_per_step: over its whole
-    life, not only this period; None before its first step."""
-
-    name: str
-    tenant: str
-    device_nanos: DeviceNanos
-    cost: NanoUSD
-    price: NanoUSD
-    lost: NanoUSD
-    steps: int | None
-    cost_per_step: NanoUSD | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +115,9 @@ class _Maker:
     def statement(self) -> Statement:
         own = self._scope.tenant is not None
         kinds = self._by(0)
-        served, trained = self._served(), self._trained()
+        served = self._served()
+        cells = [(account, cell) for account, _, cell in self._cells]
+        jobs = trained(self._db, self._parts, cells, house=not own)
         everything = Usage()
         for used in self._usage.values():
             everything.add(used)
@@ -147,17 +135,17 @@ class _Maker:
             kinds=() if own else self._kinds(kinds),
             payers=self._payers(),
             served=served,
-            trained=trained,
+            trained=jobs,
             budgets=self._budgets(),
             days=self._days(),
             idle_share=() if own else self._idle_share(),
-            findings=() if own else self._findings(kinds, served, trained),
+            findings=() if own else self._findings(kinds, served, jobs),
         )
 
     def _by(self, part: int) -> dict[str, Cell]:
         sums: dict[str, Cell] = defaultdict(Cell)
         for account, _, cell in self._cells:
-            _add(sums[self._parts[account][part]], cell)
+            sums[self._parts[account][part]].add(cell)
         return sums
 
     def _kinds(self, kinds: Mapping[str, Cell]) -> tuple[tuple[str, DeviceNanos, NanoUSD], ...]:
@@ -170,7 +158,7 @@ class _Maker:
         for account, _, cell in self._cells:
             _, tenant, project, *_ = self._parts[account]
             if tenant:
-                _add(sums[tenant, project], cell)
+                sums[tenant, project].add(cell)
         for account, used in self._usage.items():
             _, tenant, project, *_ = self._parts[account]
             requests[tenant, project] += used.requests
@@ -200,7 +188,7 @@ class _Maker:
         for account, _, cell in self._cells:
             kind, deployment = self._parts[account][0], self._parts[account][4]
             if kind == Kind.REQUEST and deployment:
-                _add(cells[deployment], cell)
+                cells[deployment].add(cell)
         idle = self._idle_of_deployments()
         rows = [
             self._one_served(name, accounts[name], cell, idle.get(name, 0))
@@ -252,49 +240,6 @@ class _Maker:
             for name, part in parts.items():
                 shares[name] += part
         return shares
-
-    # Jobs.
-
-    def _trained(self) -> tuple[Trained, ...]:
-        spent: dict[str, Cell] = defaultdict(Cell)
-        lost: dict[str, int] = defaultdict(int)
-        owners: dict[str, str] = {}
-        for account, _, cell in self._cells:
-            kind, tenant, _, _, _, _, job, _ = self._parts[account]
-            if not job:
-                continue
-            if kind == Kind.LOST:
-                lost[job] += cell.cost
-            else:
-                _add(spent[job], cell)
-            if tenant:
-                owners[job] = tenant
-        steps, house = self._steps(), self._scope.tenant is None
-        rows: list[Trained] = []
-        for job in spent.keys() | lost.keys():
-            taken, whole_cost = steps.get(job, (0, 0))
-            rows.append(
-                Trained(
-                    name=job,
-                    tenant=owners.get(job, ""),
-                    device_nanos=DeviceNanos(spent[job].nanos),
-                    cost=NanoUSD(spent[job].cost),
-                    price=NanoUSD(spent[job].price),
-                    lost=NanoUSD(lost[job]),
-                    steps=taken or None,
-                    cost_per_step=NanoUSD(whole_cost // taken) if taken and house else None,
-                )
-            )
-        return tuple(sorted(rows, key=lambda row: (-row.price, -row.cost, row.name)))
-
-    def _steps(self) -> dict[str, tuple[int, int]]:
-        """Steps that each job took in its life, and what it cost until its last point."""
-        return {
-            job: (int(step or 0), whole(cost))
-            for job, step, cost in self._db.rows(
-                "SELECT job, max(step), max(cost) FROM losses GROUP BY job"
-            )
-        }
 
     # Budgets, days, hours.
 
@@ -351,7 +296,7 @@ class _Maker:
         self,
         kinds: Mapping[str, Cell],
         served: tuple[Served, ...],
-        trained: tuple[Trained, ...],
+        jobs: tuple[Trained, ...],
     ) -> tuple[Finding, ...]:
         def cost(kind: Kind) -> NanoUSD:
             return NanoUSD(kinds[kind].cost if kind in kinds else 0)
@@ -370,12 +315,6 @@ class _Maker:
                 overhead=cost(Kind.OVERHEAD),
                 tenants=tenants,
                 deployments=[(one.name, one.cost, one.idle) for one in served],
-                jobs_lost=[(one.name, one.lost) for one in trained],
+                jobs_lost=[(one.name, one.lost) for one in jobs],
             )
         )
-
-
-def _add(sums: Cell, cell: Cell) -> None:
-    sums.nanos += cell.nanos
-    sums.cost += cell.cost
-    sums.price += cell.price

@@ -14,7 +14,14 @@ from click.testing import Result
 from meted.cli.render import decimal, dollars
 from meted.live.store import Batch
 from meted.live.stores import open_store
-from meted.testing.store_rows import START, TRAINING, interval, request_account, request_row
+from meted.testing.store_rows import (
+    START,
+    TRAINING,
+    UNSAVED,
+    interval,
+    request_account,
+    request_row,
+)
 
 Run = Callable[..., Result]
 
@@ -129,6 +136,18 @@ def test_tenant_sees_nothing_of_the_house(run: Run, home: Path) -> None:
     said = run("bill", "--home", str(home), "--by", "kind", "--tenant", "acme")
     assert "idle" not in said.stdout
     assert "$0.000008331" in said.stdout
+
+
+def test_training_that_is_not_charged_yet_is_told(run: Run, home: Path) -> None:
+    assert "not charged" not in run("bill", "--home", str(home)).stdout
+    store = open_store(home / "books.sqlite", house="here")
+    store.write(Batch(closed=(interval(3, {UNSAVED: 250_000_000}),)))
+    store.close()
+    for more in ((), ("--tenant", "acme")):
+        said = run("bill", "--home", str(home), *more).stdout
+        assert "0.250000000 device-seconds of training since the last checkpoint are not ch" in said
+    body = json.loads(run("bill", "--home", str(home), "--json").stdout)
+    assert body["uncharged_device_nanos"] == 250_000_000
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ def _as_json(found: Bill) -> dict[str, Any]:
         "ended_us": found.ended,
         **_sums(found),
         "cut_hours": [hour_name(hour) for hour in found.cut_hours],
+        "uncharged_device_nanos": found.uncharged,
         "rows": [row_json(row) for row in found.rows],
     }
     if found.sharing is not None:
@@ -190,6 +191,11 @@ def _print(found: Bill, limit: int) -> None:
     if found.started is not None and found.ended is not None:
         click.echo(
             f"{found.intervals} intervals from {_local(found.started)} to {_local(found.ended)}"
+        )
+    if found.uncharged:
+        click.echo(
+            f"{decimal(found.uncharged)} device-seconds of training since the last checkpoint are "
+            "not charged yet"
         )
     if found.sharing is not None:
         _print_sharing(found.sharing)

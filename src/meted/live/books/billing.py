@@ -3,7 +3,7 @@
 import contextlib
 import gc
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -13,6 +13,7 @@ from meted.ledger.shares import Method
 from meted.live.books.cells import Cell, Cells, Place, Scope, cut_hours
 from meted.live.books.opening import Target, opened
 from meted.live.books.sharing import Sharing, shared_cost
+from meted.live.books.uncharged import uncharged
 from meted.live.stores.accounts import PARTS
 from meted.live.stores.database import Statements
 
@@ -65,6 +66,7 @@ class Bill:
     started, ended: what the counted intervals span, in wall-clock micros; None without any.
     sharing: how the house's cost was shared, if it was. cut_hours: hours since 1970 that are folded
     and of which the bounds ask only a part: they count whole if they begin within the bounds.
+    uncharged: training since a last checkpoint; once durable it is charged where its part began.
     """
 
     by: tuple[Dimension, ...]
@@ -77,6 +79,7 @@ class Bill:
     price: NanoUSD = NanoUSD(0)
     sharing: Sharing | None = None
     cut_hours: tuple[int, ...] = ()
+    uncharged: DeviceNanos = DeviceNanos(0)
 
 
 def bill(
@@ -122,7 +125,8 @@ def bill(
                 bear=rows.bear,
                 bear_alone=rows.bear_alone,
             )
-        return rows.bill(count, started, ended, sharing, cut_hours(db, scope))
+        made = rows.bill(count, started, ended, sharing, cut_hours(db, scope))
+        return replace(made, uncharged=uncharged(db, scope))
 
     with opened(target) as database, _collector_paused():
         return database.read(work)
@@ -206,9 +210,7 @@ class _Rows:
         if sums is None:
             self._sums[key] = cell
             return
-        sums.nanos += cell.nanos
-        sums.cost += cell.cost
-        sums.price += cell.price
+        sums.add(cell)
 
     def bear(self, place: Place, part: int) -> None:
         """The row of a place bears a part of shared cost."""

@@ -21,7 +21,8 @@ from meted.live.training.search_frame import affordable
 from meted.live.training.trial_log import read_trail
 from meted.live.training.trial_run import Shifted
 from meted.live.training.trial_table import losers, rows_of
-from meted.live.training.tuning import JUDGED_TOKENS, Search
+from meted.live.training.trial_target import JUDGED_TOKENS
+from meted.live.training.tuning import Search
 from meted.live.wire import Checkpointed, Evaluated, Frame, Planned, Stop, Trained
 from meted.optimise.trials import Ladder
 

@@ -13,7 +13,9 @@ from meted.live.training.optimizers import OPTIMIZERS
 from meted.live.training.range_test import find_rate, pace, tokens_of_test, trusted
 from meted.live.training.trial_log import Begun, dollars_of
 from meted.live.training.trial_run import Runner
+from meted.live.training.trial_target import Judging
 from meted.live.training.variations import Size, resolved, variations
+from meted.optimise.trial_looks import FORWARD, LOOKS_SHARE
 from meted.optimise.trials import Ladder
 
 JOBS_WORTH = 2
@@ -26,8 +28,6 @@ RANGE_ROWS = 1
 MOST_OF_BUDGET = 0.1
 """A range test that takes more of the search's budget is left out."""
 PROXY_LAYERS = 0.3
-FORWARD = 1 / 3
-"""Device time of a token's forward pass over that of both passes."""
 ADAPTIVE = frozenset({"adam", "adamw", "adamw8bit", "nadam", "radam", "muon", "lion"})
 """Optimizers whose steps do not grow with the gradient: what a range test says of one holds, as a
 factor on the usual rate, for the others. Muon's step is scaled to AdamW's."""
@@ -38,13 +38,13 @@ Load = Callable[..., Trainee]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Where a search takes place. judged: the text with what trials are judged by as its held-out
-    part. price: nano-USD per device-hour. spent: device time of the search so far, without what is
-    set aside, because the job needs it anyway."""
+    """Where a search takes place. judging: what trials are judged by. price: nano-USD per
+    device-hour. spent: device time of the search so far, without what is set aside, because the job
+    needs it anyway."""
 
     auto: AutoTraining
     dataset: Dataset
-    judged: Dataset
+    judging: Judging
     runner: Runner
     house: House
     load: Load
@@ -64,20 +64,26 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
     loading = cpu_nanos() - idle
     before = _base_loss(plain, trainee, setting.dataset, setting)
     setting.set_aside(cpu_nanos() - idle)
-    level = 0.0
-    if len(setting.judged.held_out) < len(setting.dataset.held_out):
-        level = before - _base_loss(plain, trainee, setting.judged, setting)
-    nanos_per_token = pace(trainee, plain, setting.judged.train[: spec.micro_batch], setting.house)
+    judged, level = setting.judging.dataset, 0.0
+    if len(judged.held_out) < len(setting.dataset.held_out):
+        level = before - _base_loss(plain, trainee, judged, setting)
+    nanos_per_token = pace(trainee, plain, judged.train[: spec.micro_batch], setting.house)
     per_step = rows_per_step(plain, rows) * spec.sequence_tokens
     job = NanoUSD(max(1, dollars_of(round(nanos_per_token * per_step * size.steps), price)))
-    visit = loading + nanos_per_token * FORWARD * setting.judged.held_out.size
-    visit_cost = dollars_of(round(visit), price)
-    ladder = ladder_of(job, size.steps, visit_cost)
+    look = round(nanos_per_token * FORWARD * judged.held_out.size)
+    visit = dollars_of(loading + look, price)
+    # Where a target is sought, a rung's look is one of those that have a share of the training.
+    least = (
+        0 if auto.target_loss is None else dollars_of(round(look / setting.judging.share), price)
+    )
+    ladder = ladder_of(job, size.steps, visit, NanoUSD(least))
     budget = auto.budget or NanoUSD(JOBS_WORTH * job)
     share = dollars_of(round(nanos_per_token * tokens_of_test(RANGE_ROWS, spec)), price) / budget
     middle, said = _middle(plain, usual, per_step, share, setting)
     left = budget - dollars_of(setting.spent(), price)
-    worth = affordable(ladder, left, visit_cost)
+    worth = affordable(ladder, left, visit)
+    if auto.target_loss is not None:
+        worth = beginnable(ladder, left, dollars_of(loading, price))
     return Begun(
         at=at,
         price=price,
@@ -85,9 +91,11 @@ def begin_search(spec: TrainingSpec, setting: Setting, *, at: float) -> Begun:
         first=ladder.first,
         eta=ladder.eta,
         rungs=ladder.rungs,
-        rows=len(setting.judged.held_out),
+        rows=len(judged.held_out),
         before=before,
         level=level,
+        loading=loading,
+        look=look,
         rate=said,
         nanos=setting.spent(),
         auto=auto,
@@ -111,14 +119,14 @@ def usual_rates() -> Rates:
     }
 
 
-def ladder_of(job: NanoUSD, steps: int, visit: NanoUSD) -> Ladder:
+def ladder_of(job: NanoUSD, steps: int, visit: NanoUSD, least: NanoUSD = NanoUSD(0)) -> Ladder:
     """The last rung is the whole job; the first has LEAST_STEPS steps or more and costs
-    LEAST_WORTH times as much as loading and judging there (visit), or more."""
+    LEAST_WORTH times as much as loading and judging there (visit), or more, and not below least."""
     rungs = 1
     while (
         rungs < MOST_RUNGS
         and steps >= LEAST_STEPS * ETA**rungs
-        and job >= LEAST_WORTH * visit * ETA**rungs
+        and job >= max(LEAST_WORTH * visit, least) * ETA**rungs
     ):
         rungs += 1
     return Ladder(first=NanoUSD(max(1, job // ETA ** (rungs - 1))), eta=ETA, rungs=rungs)
@@ -136,6 +144,12 @@ def affordable(ladder: Ladder, left: int, visit: NanoUSD) -> int:
         return int(left / last)
     few = int((left - ladder.eta * last) / each)
     return min(few, int(left / (each + share * last))) if few > 0 else 1
+
+
+def beginnable(ladder: Ladder, left: int, loading: NanoUSD) -> int:
+    """How many trials these dollars can begin on the way to a target: which of them go on is seen
+    then, and what is kept for that. loading: of each, its looks besides."""
+    return int(left / (ladder.first * (1 + LOOKS_SHARE) + loading))
 
 
 def _base_loss(plain: TrainingSpec, trainee: Trainee, dataset: Dataset, setting: Setting) -> float:
@@ -168,7 +182,7 @@ def _middle(
     found = find_rate(
         trainee,
         replace(plain, auto=auto),
-        setting.judged.train[:RANGE_ROWS],
+        setting.dataset.train[:RANGE_ROWS],
         usual=own,
         batch_rows=per_step // plain.sequence_tokens,
         house=setting.house,

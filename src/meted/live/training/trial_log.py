@@ -12,6 +12,7 @@ from meted.domain.job import AutoTraining, TrainingSpec
 from meted.domain.units import NanoUSD
 
 LOG = "trials.jsonl"
+NANOS_PER_HOUR = 3_600_000_000_000
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
@@ -19,7 +20,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
     reckoned at. first, eta, rungs: the ladder; budget: of all trials, nano-USD at that price.
     before: held-out loss of the base. rows: of the held-out text that trials are judged by; level:
     how much higher the base's loss is on all of it than on these rows, which is added to what
-    trials have on them. rate: what is known of the learning rate, as a sentence."""
+    trials have on them. loading, look: device time of taking a trial up and of judging it by these
+    rows. rate: what is known of the learning rate, as a sentence."""
 
     at: float
     price: int
@@ -30,6 +32,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
     rows: int
     before: float
     level: float = 0.0
+    loading: int = 0
+    look: int = 0
     rate: str
     nanos: int
     auto: AutoTraining
@@ -37,10 +41,11 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
 
 
 class Rung(msgspec.Struct, frozen=True, kw_only=True, tag="rung"):
-    """A trial at a rung. nanos: device time of its steps; cost: the same in nano-USD at the
-    search's price; reached and reached_step: those at the first held-out loss at or below the
-    target. spent: device time of the whole search so far, all else included. loss: None where it is
-    no finite number."""
+    """A trial at a rung. loss: on the level of all held-out text; None where it is no finite
+    number. nanos: device time of its steps; cost: the same in nano-USD at the search's price.
+    reached: what it had cost when the loss met the target, on a straight line from the look before;
+    reached_step: of the look that found it. spent: device time of the whole search so far, all else
+    included."""
 
     trial: str
     rung: int
@@ -141,7 +146,12 @@ def _trail(lines: Sequence[Line]) -> Trail:
 
 def dollars_of(nanos: int, price: int) -> NanoUSD:
     """Device time at the search's price."""
-    return NanoUSD(nanos * price // 3_600_000_000_000)
+    return NanoUSD(nanos * price // NANOS_PER_HOUR)
+
+
+def nanos_of(cost: int, price: int) -> int:
+    """Device time that so many nano-USD pay for, rounded up."""
+    return -(-cost * NANOS_PER_HOUR // price)
 
 
 def spec_mapping(spec: TrainingSpec) -> dict[str, Any]:

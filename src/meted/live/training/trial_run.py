@@ -16,11 +16,10 @@ from meted.live.training.data import Dataset
 from meted.live.training.house import House, Link
 from meted.live.training.loop import Loop, State
 from meted.live.training.model import Trainee
+from meted.live.training.trial_target import CONFIRMED, Seek, look_if_due, met
 from meted.live.wire import Checkpointed, Evaluated, Frame, Paused, Planned, Trained
 
 NEVER = 10_000_000
-LOOKS = 12
-"""Held-out losses on a trial's whole way, where a target is to be met."""
 
 
 class Shifted:
@@ -63,8 +62,8 @@ class Shifted:
                     frame, step=frame.step + self._steps, tokens=frame.tokens + self._tokens
                 )
             case Evaluated():
-                step, loss = frame.step + self._steps, frame.loss + self._level
-                return change(frame, step=step, loss=loss)
+                level = 0.0 if frame.when == CONFIRMED else self._level
+                return change(frame, step=frame.step + self._steps, loss=frame.loss + level)
             case Checkpointed() | Paused():
                 return change(frame, step=frame.step + self._steps)
             case _:
@@ -73,10 +72,11 @@ class Shifted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When a trial is to stop. nanos: device time of its steps; target: held-out loss."""
+    """When a trial is to stop. nanos: device time of its steps; seek: the target to be met, None:
+    the least loss is wanted."""
 
     nanos: int
-    target: float | None
+    seek: Seek | None
     late: Callable[[], bool]
 
 
@@ -97,24 +97,34 @@ class Runner:
     def run(self, name: str, spec: TrainingSpec, limits: Limits, house: House) -> State | None:
         """Train on; the trial's state with a held-out loss at its end, durable. None when it was
         late. Raises TrainingError if the loss is lost, StopOrdered."""
-        often = max(1, (spec.steps or LOOKS) // LOOKS) if limits.target is not None else NEVER
+        trainee, seek = self.trainee(spec), limits.seek
         loop = Loop(
-            spec=replace(spec, eval_every=often, patience=None),
+            spec=replace(spec, eval_every=NEVER, patience=None),
             dataset=self._dataset,
-            trainee=self.trainee(spec),
+            trainee=trainee,
             checkpoints=self.checkpoints(name),
             house=house,
         )
         loop.begin()
 
-        def met() -> bool:
-            marks = loop.state.marks
-            return limits.target is not None and bool(marks) and marks[-1].loss <= limits.target
+        def there() -> bool:
+            return seek is not None and met(
+                loop, seek, trainee=trainee, micro_batch=spec.micro_batch, house=house
+            )
 
-        loop.advance(lambda: loop.state.nanos >= limits.nanos or met() or limits.late())
+        def enough() -> bool:
+            if limits.late():
+                return True
+            if seek is not None:
+                look_if_due(loop, seek, until=limits.nanos)
+            return there() or loop.state.nanos >= limits.nanos
+
+        loop.advance(enough)
         if limits.late():
             return None
         loop.mark()
+        # At its very last step a training ends unasked whether it is enough.
+        there()
         loop.make_durable()
         return loop.state
 

@@ -1,11 +1,11 @@
 """A search's trials as rows, and why each was stopped; no torch, for whoever only looks."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meted.domain.job import Method, TrainingSpec
-from meted.live.training.trial_log import Begun, Rung, Trail, dollars_of
+from meted.live.training.trial_log import Begun, Rung, Trail, dollars_of, nanos_of
 
 NANOS = 1_000_000_000
 
@@ -62,10 +62,11 @@ def losers(trail: Trail) -> list[str]:
     chosen = begun.trials[ended.best].optimizer
     own = {one.rung: one for one in trail.rungs if one.trial == ended.best}
     names = dict.fromkeys(begun.trials[one.trial].optimizer for one in trail.rungs)
+    tried = {
+        name: [r for r in trail.rungs if begun.trials[r.trial].optimizer == name] for name in names
+    }
     return [
-        _loser(
-            name, chosen, own, [r for r in trail.rungs if begun.trials[r.trial].optimizer == name]
-        )
+        _loser(begun, (name, chosen), own, tried[name], trail.last[ended.best])
         for name in names
         if name != chosen
     ]
@@ -99,7 +100,12 @@ def _stopped(begun: Begun, trail: Trail, rung: Rung, *, best: bool) -> str:
         return rung.failed
     if rung.reached_step is not None:
         return f"reached the target at step {rung.reached_step}"
-    if rung.rung == begun.rungs - 1 or rung.step == begun.trials[rung.trial].steps:
+    if rung.step == begun.trials[rung.trial].steps:
+        return "came to its end"
+    known = [one.reached for one in trail.rungs if one.reached is not None]
+    if known and rung.cost >= min(known):
+        return "the target was reached for less"
+    if rung.rung == begun.rungs - 1:
         return "came to its end"
     here = sorted(_loss(one) for one in trail.rungs if one.rung == rung.rung)
     through = here[: len(here) // begun.eta]
@@ -112,7 +118,10 @@ def _loss(rung: Rung) -> float:
     return math.inf if rung.loss is None else rung.loss
 
 
-def _loser(name: str, chosen: str, own: dict[int, Rung], tried: Iterable[Rung]) -> str:
+def _loser(
+    begun: Begun, names: tuple[str, str], own: dict[int, Rung], tried: Sequence[Rung], won: Rung
+) -> str:
+    name, chosen = names
     finite = [one for one in tried if one.loss is not None and one.rung in own]
     if not finite:
         return f"{name} loses: no trial has a loss"
@@ -121,6 +130,8 @@ def _loser(name: str, chosen: str, own: dict[int, Rung], tried: Iterable[Rung]) 
     assert best.loss is not None
     against = own[far].loss
     assert against is not None
+    if best.loss < against and won.reached is not None:
+        return f"{name} loses: {_met(begun, tried)}, {chosen} {_met(begun, [won])}"
     if best.loss < against:
         return (
             f"{name} was better at rung {far + 1} ({best.loss:.4f} against {against:.4f}), but was "
@@ -130,3 +141,13 @@ def _loser(name: str, chosen: str, own: dict[int, Rung], tried: Iterable[Rung]) 
         f"{name} loses: held-out {best.loss:.4f} for {best.nanos / NANOS:.1f} core-seconds, "
         f"{chosen} {against:.4f} for {own[far].nanos / NANOS:.1f}"
     )
+
+
+def _met(begun: Begun, tried: Sequence[Rung]) -> str:
+    """How soon these trials met the target, if they did."""
+    reached = [one.reached for one in tried if one.reached is not None]
+    if reached:
+        nanos = nanos_of(min(reached), begun.price)
+        return f"met the target after {nanos / NANOS:.1f} core-seconds"
+    far = max(one.nanos for one in tried)
+    return f"had not met the target after {far / NANOS:.1f} core-seconds"

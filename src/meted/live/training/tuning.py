@@ -23,8 +23,10 @@ from meted.live.training.errors import TrainingError
 from meted.live.training.house import House, cpu_nanos
 from meted.live.training.loop import State
 from meted.live.training.search_frame import Load, Setting, begin_search
-from meted.live.training.trial_log import Begun, Ended, Rung, Trail, TrialLog, dollars_of
+from meted.live.training.trial_log import Begun, Ended, Rung, Trail, TrialLog, dollars_of, nanos_of
 from meted.live.training.trial_run import Limits, Runner, Shifted
+from meted.live.training.trial_target import judging_of, level_of, reached_nanos, seek_of
+from meted.optimise.trial_looks import LOOKS_SHARE
 from meted.optimise.trials import (
     Goal,
     Ladder,
@@ -38,8 +40,6 @@ from meted.optimise.trials import (
 FOLDER = "trials"
 NOMINAL_PRICE = NanoUSD(1_000_000_000)
 """Of a device-hour, where the pool costs nothing: trials must still be compared by their time."""
-JUDGED_TOKENS = 2048
-"""Held-out text of a trial's rung: the same rows for all, so that differences are the levers'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,8 @@ class Search:
         self._cpu = cpu_nanos()
         self._before = self._trail.spent
         self._price = auto.price or NOMINAL_PRICE
-        rows = max(1, JUDGED_TOKENS // spec.sequence_tokens)
-        every = max(1, len(dataset.held_out) // rows)
-        judged = replace(dataset, held_out=dataset.held_out[::every][:rows])
-        self._runner = Runner(folder=workdir / FOLDER, dataset=judged, load=load)
-        self._judged = judged
+        self._judging = judging_of(spec, auto, dataset)
+        self._runner = Runner(folder=workdir / FOLDER, dataset=self._judging.dataset, load=load)
 
     def run(self) -> Chosen:
         """Search, or remember what was found. Raises StopOrdered; TrainingError if no trial has a
@@ -109,7 +106,7 @@ class Search:
         setting = Setting(
             auto=self._auto,
             dataset=self._dataset,
-            judged=self._judged,
+            judging=self._judging,
             runner=self._runner,
             house=self._house,
             load=self._load,
@@ -133,7 +130,7 @@ class Search:
             if asked is None and not trials.told:
                 why = self._too_little(begun)
             elif asked is None:
-                why = trials.answer().stopped
+                why = trials.answer().stopped + _nearest(trials)
             elif self._late() or (told := self._try(begun, asked)) is None:
                 why = f"the deadline of {self._auto.deadline_s:.0f} s has passed"
             else:
@@ -155,8 +152,8 @@ class Search:
             level=begun.level,
         )
         limits = Limits(
-            nanos=-(-ask.until * 3_600_000_000_000 // begun.price),
-            target=None if self._auto.target_loss is None else self._auto.target_loss - begun.level,
+            nanos=nanos_of(ask.until, begun.price),
+            seek=seek_of(begun, self._judging),
             late=self._late,
         )
         known = self._trail.last.get(ask.trial)
@@ -167,10 +164,11 @@ class Search:
         return None if state is None else self._reached(begun, ask, state)
 
     def _reached(self, begun: Begun, ask: TrialAsk, state: State) -> Rung:
-        loss, target = state.marks[-1].loss + begun.level, self._auto.target_loss
-        met = [
-            one for one in state.marks if target is not None and one.loss + begun.level <= target
-        ]
+        loss, seek = (
+            state.marks[-1].loss + level_of(state, begun.level),
+            seek_of(begun, self._judging),
+        )
+        reached = None if seek is None else reached_nanos(state, seek)
         return Rung(
             trial=ask.trial,
             rung=ask.rung,
@@ -180,8 +178,10 @@ class Search:
             nanos=state.nanos,
             cost=dollars_of(state.nanos, begun.price),
             spent=self._spent(),
-            reached=dollars_of(met[0].nanos, begun.price) if met else None,
-            reached_step=met[0].step if met else None,
+            reached=None if reached is None else max(1, dollars_of(reached, begun.price)),
+            reached_step=None
+            if reached is None
+            else next(one.step for one in state.marks if one.nanos >= reached),
             failed=None if math.isfinite(loss) else "the held-out loss is lost",
         )
 
@@ -261,13 +261,29 @@ def _remembered(begun: Begun, trail: Trail, seed: int) -> Trials:
     if begun.auto.target_loss is None:
         goal = LeastLoss(budget=NanoUSD(begun.budget))
     else:
-        goal = TargetLoss(loss=begun.auto.target_loss, budget=NanoUSD(begun.budget))
+        goal = TargetLoss(
+            loss=begun.auto.target_loss,
+            budget=NanoUSD(begun.budget),
+            before=begun.before,
+            visit=dollars_of(begun.loading, begun.price),
+            share=LOOKS_SHARE,
+        )
     return Trials(
         names=tuple(begun.trials),
         ladder=Ladder(first=NanoUSD(begun.first), eta=begun.eta, rungs=begun.rungs),
         goal=goal,
         seed=seed,
         told=tuple(_told(one) for one in trail.rungs),
+    )
+
+
+def _nearest(trials: Trials) -> str:
+    """What is to be said besides where a target was sought and not met."""
+    answer = trials.answer()
+    if isinstance(trials.goal, LeastLoss) or answer.reached is not None:
+        return ""
+    return (
+        f"; no trial met the target of {trials.goal.loss:g}, the nearest came to {answer.loss:.4f}"
     )
 
 

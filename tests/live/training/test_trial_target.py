@@ -19,6 +19,7 @@ from meted.live.training.loop import Loop, Mark, State
 from meted.live.training.model import load_trainee
 from meted.live.training.search_frame import beginnable, ladder_of
 from meted.live.training.trial_log import read_trail
+from meted.live.training.trial_run import Shifted
 from meted.live.training.trial_target import (
     CONFIRMED,
     JUDGED_TOKENS,
@@ -135,8 +136,21 @@ def test_a_target_is_met_where_all_of_the_text_meets_it(
     assert ask(between) == (whole < judged)
     assert ask(replace(seek, loss=max(whole, judged) + 0.01))
     assert len(house.of(Evaluated)) == 2
+    again = loop(judging.dataset, Recorder())
+    again.mark()
+    too_hopeful = replace(between, loss=min(whole, judged) - 0.01)
+    assert not met(again, too_hopeful, trainee=trainee, micro_batch=2, house=House(house)), (
+        "the part met it, all of the text does not"
+    )
     phases = [one.phase for one in house.of(PhaseChanged)]
     assert phases[-2:] == ["evaluate", "train"]
+
+
+def test_what_is_confirmed_is_told_as_it_is() -> None:
+    house = Recorder()
+    told = [Evaluated(3, when, 2.0, 0) for when in ("during", CONFIRMED)]
+    Shifted(house, steps=4, tokens=0, total=None, level=0.5).send(told)
+    assert [(one.step, one.loss) for one in house.of(Evaluated)] == [(7, 2.5), (7, 2.0)]
 
 
 def test_the_cost_of_the_target_is_read_off_between_looks() -> None:

@@ -75,7 +75,7 @@ class PlainTrainer:
         folder = Path(self.folder.name)
         host = LocalHost(folder)
         arguments = (
-            *("-m", "meted.live.training", "--fd", "{fd}"),
+            *("-m", "meted.live.job_worker", "--fd", "{fd}"),
             *("--spec", json.dumps(asdict(spec("plain", self.data)))),
             *("--registry", str(self.checkpoints), "--workdir", str(folder / "job")),
             *("--threads", str(len(self.devices))),

@@ -28,11 +28,12 @@ from meted.domain.job import TrainingPhase, TrainingSpec
 from meted.live.checkpoints import CheckpointRegistry, load_tokenizer
 from meted.live.training.checkpoint import CheckpointFolder
 from meted.live.training.data import Dataset
+from meted.live.training.encoder import make_encoder
 from meted.live.training.house import House
 from meted.live.training.loop import Loop
 from meted.live.training.model import load_trainee
 from meted.live.training.spec import spec_from_mapping
-from meted.live.training.worker import make_encoder, prepare_data
+from meted.live.training.worker import prepare_data
 from meted.live.wire import Evaluated, Frame, PhaseChanged, Trained
 
 matplotlib.use("Agg")

@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 
 from meted.domain.deployment import SLO
-from meted.domain.units import Micros
+from meted.domain.search_job import ServingSearch
+from meted.domain.units import JobName, Micros, TenantName
+from meted.live.checkpoints import CheckpointRegistry
 from meted.live.config import load_config
-from meted.live.home import find_home
+from meted.live.home import Home, find_home
 from meted.live.local_host import LocalHost
 from meted.live.tuning.measuring import Measurer
 from meted.live.tuning.searching import search_serving
-from meted.live.tuning.session import Asked, Prepared, prepare
+from meted.live.tuning.session import Machine, Prepared, arrivals_of, prepare
 from meted.optimise.search_values import Measured
 
 SHARED = 96
@@ -55,10 +57,12 @@ def prepared(given: argparse.Namespace) -> Prepared:
     home = find_home(given.home)
     traffic = Path(given.home) / "traffic.csv"
     write_traffic(traffic, requests=given.requests, rate=given.rate, seed=given.seed)
-    asked = Asked(
-        checkpoint=given.checkpoint,
+    spec = ServingSearch(
+        name=JobName("levers"),
+        base=given.checkpoint,
+        data=str(given.text),
+        tenant=TenantName("default"),
         traffic=str(traffic),
-        text=given.text,
         slo=LIMITS,
         requests=given.requests,
         effort=given.effort,
@@ -66,16 +70,29 @@ def prepared(given: argparse.Namespace) -> Prepared:
         drafts=tuple(given.drafts),
         seed=given.seed,
     )
-    return prepare(asked, home=home, pool=load_config().pool)
+    machine = machine_of(home)
+    return prepare(spec, arrivals_of(spec, machine.registry, lambda: []), machine)
+
+
+def machine_of(home: Home) -> Machine:
+    pool = load_config().pool
+    return Machine(
+        registry=CheckpointRegistry(home.checkpoints),
+        calibrations=home.calibrations,
+        devices=pool.indices,
+        price=pool.price.nano_usd_per_device_hour,
+    )
 
 
 def make_measurer(given: argparse.Namespace, ready: Prepared) -> Measurer:
     home = find_home(given.home)
+    machine = machine_of(home)
     return Measurer(
         host=LocalHost(home.logs),
-        pool=load_config().pool,
         checkpoints=home.checkpoints,
         traffic=ready.traffic,
+        devices=machine.devices,
+        price=machine.price,
     )
 
 
@@ -108,19 +125,20 @@ async def measure_all(given: argparse.Namespace, ready: Prepared) -> None:
     random.Random(given.seed).shuffle(order)
     known = {one.key: one.infeasible for one in ready.search.candidates}
     rows: list[dict[str, Any]] = json.loads(given.keep.read_text()) if given.keep.exists() else []
-    kept = {row["key"] for row in rows}
+    kept, others = {row["key"] for row in rows}, 0.0
     for one in order:
         if str(one) in kept:
             continue
         began = time.monotonic()
         found = await measurer.measure(one, 1.0)
+        others = max(others, measurer.others)
         rows.append(row_of(found, known[str(one)], time.monotonic() - began))
         told = found.refused or f"${found.cost:.5f}, TTFT p95 {found.ttft_p95_s:.3f} s"
         print(f"{len(rows):2d}/{len(order)} {one}: {told}", flush=True)
         given.keep.write_text(json.dumps(rows, indent=1))
     show(rows, str(ready.default))
     spent = sum(row["nano_usd"] for row in rows) / 1e9
-    print(f"others used up to {measurer.others:.0%} of the cores; ${spent:.6f} spent")
+    print(f"others used up to {others:.0%} of the cores; ${spent:.6f} spent")
 
 
 def show(rows: list[dict[str, Any]], default: str) -> None:
@@ -162,8 +180,8 @@ async def search(given: argparse.Namespace, ready: Prepared) -> None:
         f"chosen {found.chosen}: ${chosen['cost']:.5f} in the table, {dearer:+.1%} over the "
         f"cheapest feasible, {best['key']} at ${best['cost']:.5f}: {verdict} {CLOSE:.0%}; "
         f"effort {found.answer.effort:.2f} of {len(rows)} measurements, dollars "
-        f"{found.answer.dollars / whole:.1%} of the exhaustive ones; others used up to "
-        f"{measurer.others:.0%} of the cores; {found.answer.stopped}"
+        f"{found.answer.dollars / whole:.1%} of the exhaustive ones; {found.disturbed} "
+        f"measurements were believed though others disturbed them; {found.answer.stopped}"
     )
 
 

@@ -327,7 +327,7 @@ class IdleTrainer:
             WorkerSpec(
                 id="idle",
                 arguments=(
-                    *("-m", "meted.live.training", "--fd", "{fd}", "--spec", job),
+                    *("-m", "meted.live.job_worker", "--fd", "{fd}", "--spec", job),
                     *("--registry", str(self._checkpoints), "--workdir", str(folder / "job")),
                     *("--threads", str(len(self._devices))),
                 ),

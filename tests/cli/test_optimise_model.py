@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from meted.cli.optimise_tables import plain, print_trials
+from meted.cli.optimise_tables import print_trials
 from meted.domain.levers import parse_lever
 from meted.live.checkpoints.quality import FineTuneKept, Quality, TextQuality
+from meted.live.variants.searching import plain
 from meted.live.variants.trials import Trial
 from meted.predict.estimate import Estimate
 
@@ -63,7 +64,7 @@ def test_the_table_has_numbers_and_verdicts_and_the_reasons_below(
         problem="too few heads",
     )
     rejected = trial("int4-g64", passed=False)
-    print_trials([trial("int8", passed=True), rejected, failed], keep=False)
+    print_trials(plain([trial("int8", passed=True), rejected, failed]), keep=False)
     said = capsys.readouterr().out
     rows = [line.split() for line in said.splitlines()]
     assert rows[1][:4] == ["mother--int8", "135.2", "2.500", "±0.010"]
@@ -76,12 +77,12 @@ def test_the_table_has_numbers_and_verdicts_and_the_reasons_below(
 
 
 def test_a_rejected_variant_that_was_kept_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
-    print_trials([trial("int4", passed=False, kept=True)], keep=True)
+    print_trials(plain([trial("int4", passed=False, kept=True)]), keep=True)
     assert "rejected, kept" in capsys.readouterr().out
 
 
 def test_json_holds_all_of_a_trial() -> None:
-    found: dict[str, Any] = json.loads(json.dumps(plain(trial("int4-g64", passed=False))))
+    found: dict[str, Any] = json.loads(json.dumps(plain([trial("int4-g64", passed=False)])))[0]
     assert (found["kind"], found["step"]["group_size"]) == ("quantise", 64)
     assert found["quality"]["text"]["loss_increase"]["expected"] == 0.034
     assert found["registered"] is False

@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from meted.cli.main import main
-from meted.cli.optimise_serving_tables import plain, yaml_of
+from meted.cli.optimise_serving_tables import yaml_of
 from meted.domain.configuration import Configuration
 from meted.domain.deployment import SLO
 from meted.domain.engine_settings import CachePrecision, EngineSettings, prompt_lookup
 from meted.domain.units import Micros
 from meted.live.config import load_config
+from meted.live.tuning.documents import plain
 from meted.testing.house import shared_checkpoints
 
 LIMITS = SLO(ttft_p95=Micros(900_000), tpot_p95=Micros(70_000))
@@ -33,7 +34,8 @@ SET = Configuration(
 
 def test_what_is_chosen_is_a_configuration_file(tmp_path: Path) -> None:
     path = tmp_path / "chosen.yaml"
-    path.write_text(yaml_of(SET, LIMITS))
+    slo = {"ttft_p95_ms": 900.0, "tpot_p95_ms": 70.0}
+    path.write_text(yaml_of({"chosen": plain(SET), "slo": slo}))
     [found] = load_config(path).deployments
     assert (found.checkpoint, found.settings, found.max_batch) == (
         SET.checkpoint,
@@ -88,3 +90,15 @@ def test_a_search_on_the_real_model_ends_with_a_configuration(tmp_path: Path) ->
     assert len(found["rejected"]) == 1 and found["rejected"][0]["reason"]
     [chosen] = load_config(out).deployments
     assert chosen.checkpoint == "smollm2-135m"
+
+
+@pytest.mark.parametrize("kind", ["model", "serving"])
+def test_a_job_is_handed_to_a_house_that_runs(tmp_path: Path, kind: str) -> None:
+    """Without one there is nobody to hand it to."""
+    text = tmp_path / "text.txt"
+    text.write_text("Some words. " * 400)
+    arguments = ["optimise", kind, "smollm2-135m", "--data", str(text), "--detach"]
+    more = ["--traffic", "house"] if kind == "serving" else []
+    found = CliRunner().invoke(main, [*arguments, *more, "--home", str(tmp_path / "home")])
+    assert found.exit_code == 2
+    assert "--detach hands a job to a house, and none runs" in found.output

@@ -17,6 +17,8 @@ Run = Callable[..., Result]
 
 JOB = {
     "name": "night",
+    "kind": "training",
+    "what": "smollm2-135m by lora with adamw",
     "status": "running",
     "base": "smollm2-135m",
     "method": "lora",
@@ -36,6 +38,7 @@ JOB = {
     "cost_to_finish_nano_usd": 162_037,
     "checkpoint_step": 2,
     "error": None,
+    "result": None,
 }
 LOSSES = [
     {

@@ -165,6 +165,18 @@ def test_pause_reaches_the_trainer_and_resume_wakes_it() -> None:
     assert state.jobs[TUNE].status is JobStatus.PAUSED
     state, effects = handle(state, ResumeAsked(now=NOW, name=TUNE))
     assert of(list(effects), ResumeJob)
+    assert state.jobs[TUNE].status is JobStatus.RUNNING
+
+
+def test_a_trainer_that_is_told_to_go_on_before_it_waited_does_not_wait() -> None:
+    """It takes its time to answer a pause, and hears the resumption next."""
+    state, _ = run(SUBMITTED, tick())
+    state, _ = handle(state, JobMoved(now=NOW, name=TUNE, progress=JobProgress(step=1)))
+    state, _ = handle(state, PauseAsked(now=NOW, name=TUNE))
+    state, effects = handle(state, ResumeAsked(now=NOW, name=TUNE))
+    assert of(list(effects), ResumeJob)
+    state, effects = handle(state, JobWaits(now=NOW, name=TUNE))
+    assert (state.jobs[TUNE].status, effects) == (JobStatus.RUNNING, ())
 
 
 def test_cancel_ends_a_waiting_job_at_once_and_a_running_one_through_its_trainer() -> None:
@@ -229,6 +241,8 @@ def test_a_job_whose_money_is_gone_pauses_and_goes_on_when_it_is_back() -> None:
     assert of(effects, PauseJob) == [PauseJob(name=TUNE)]
     state, again = handle(state, GONE)
     assert again == ()
+    state, again = handle(state, replace(GONE, reason="budget b has less"))
+    assert (again, state.jobs[TUNE].held) == ((), "budget b has less")
     state, _ = handle(state, JobWaits(now=Micros(4), name=TUNE))
     state, effects = handle(state, BACK)
     assert state.jobs[TUNE].held == ""

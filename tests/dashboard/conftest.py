@@ -62,8 +62,10 @@ def losses(steps: int) -> list[dict[str, Any]]:
 def job(**changes: Any) -> dict[str, Any]:
     return {
         "name": "debian-guide",
+        "kind": "training",
         "status": "running",
         "base": "smollm2-135m",
+        "what": "smollm2-135m by lora with adamw",
         "method": "lora",
         "optimizer": "adamw",
         "tenant": "acme",
@@ -160,7 +162,7 @@ def point_of(key: str, usd: float | None, ttft: float | None, **more: Any) -> di
 
 @pytest.fixture
 def busy_doors() -> FakeDoors:
-    """Two jobs, two deployments, five minutes of traffic."""
+    """Two trainings, a search, two deployments, five minutes of traffic."""
     done = job(
         name="haiku<b>",
         status="done",
@@ -171,7 +173,20 @@ def busy_doors() -> FakeDoors:
         losses=losses(40),
         cost_to_finish_nano_usd=0,
     )
-    jobs = [done, job()]
+    search = job(
+        name="cheaper",
+        kind="serving",
+        what="how to serve smollm2-135m under the traffic house",
+        method=None,
+        optimizer=None,
+        phase="evaluate",
+        step=96,
+        total_steps=288,
+        loss=None,
+        held_out=None,
+        losses=[],
+    )
+    jobs = [done, job(), search]
     doors = FakeDoors()
     doors.status_body = status_body(jobs)
     doors.timeline_body = timeline_body(jobs)

@@ -133,6 +133,16 @@ def test_the_page_shows_rollouts_receipts_and_the_front(busy_doors, tmp_path):
 
 
 @needs_chromium
+def test_a_search_says_what_it_tries_and_has_no_curve(busy_doors, tmp_path):
+    document, console = look(app_of(busy_doors), tmp_path)
+    assert console == ""
+    said = words(document)
+    assert "how to serve smollm2-135m under the traffic house" in said
+    assert "Requests measured" in said and "96 of 288" in said
+    assert said.count("Held-out loss") == 2, "of the trainings only"
+
+
+@needs_chromium
 def test_a_name_is_shown_as_text_never_as_markup(busy_doors, tmp_path):
     document, _ = look(app_of(busy_doors), tmp_path)
     assert "haiku&lt;b&gt;" in document

@@ -1,4 +1,4 @@
-"""`meted jobs`: list, show, watch, pause, resume and cancel training jobs."""
+"""`meted jobs`: list, show, watch, pause, resume and cancel trainings and searches."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import click
 
 from meted.cli.client import HouseClient, connect
 from meted.cli.common import FAILED, Verbs, common_options, examples, print_json
+from meted.cli.optimise_serving_tables import print_found, warn_if_disturbed
+from meted.cli.optimise_tables import print_trials
 from meted.cli.render import dollars, number, print_table
 from meted.cli.watch import watch_job
-from meted.domain.job import FINAL_JOB_STATUSES
+from meted.domain.job import FINAL_JOB_STATUSES, JobKind
 from meted.live.home import Home
 
 SHOWN_LOSSES = 12
@@ -36,7 +38,7 @@ class _Jobs(Verbs):
 @common_options
 @click.pass_context
 def jobs(ctx: click.Context, home: Home, as_json: bool) -> None:
-    """List training jobs, or look after one."""
+    """List the jobs, trainings and searches, or look after one."""
     if ctx.invoked_subcommand is not None:
         return
     found = connect(home).get("jobs")
@@ -45,14 +47,16 @@ def jobs(ctx: click.Context, home: Home, as_json: bool) -> None:
     elif found:
         print_jobs(found)
     else:
-        click.echo("no jobs yet; `meted train --help` says how to begin one")
+        click.echo(
+            "no jobs yet; `meted train --help` and `meted optimise --help` say how to begin one"
+        )
 
 
 @jobs.command(epilog=examples("meted jobs show night-shift", "meted jobs night-shift --json"))
 @click.argument("name")
 @common_options
 def show(name: str, home: Home, as_json: bool) -> None:
-    """Show one job with its loss curve and its cost."""
+    """Show one job with its cost, and its loss curve or what it found."""
     job = connect(home).get("jobs", name)
     if as_json:
         print_json(job)
@@ -62,6 +66,9 @@ def show(name: str, home: Home, as_json: bool) -> None:
     if job.get("losses"):
         click.echo("\nlosses")
         _print_losses(job["losses"])
+    if job["result"] is not None:
+        click.echo()
+        _print_result(job["result"])
 
 
 @jobs.command(epilog=examples("meted jobs watch night-shift"))
@@ -111,18 +118,30 @@ def _control(client: HouseClient, name: str, verb: str, *, as_json: bool) -> Non
 def print_jobs(found: list[dict[str, Any]]) -> None:
     """One line for each job."""
     print_table(
-        ("name", "status", "phase", "step", "loss", "held-out", "tokens/s", "cost", "to finish"),
+        (
+            "name",
+            "kind",
+            "status",
+            "phase",
+            "step",
+            "loss",
+            "held-out",
+            "tokens/s",
+            "cost",
+            "to finish",
+        ),
         [
             (
                 job["name"],
+                job["kind"],
                 job["status"],
                 None if job["status"] in FINAL_JOB_STATUSES else job["phase"],
                 f"{job['step']}/{job['total_steps']}",
                 number(job["loss"]),
                 number(job["held_out"]),
-                number(job["tokens_per_second"], 0),
+                number(job["tokens_per_second"], 0) if _trains(job) else None,
                 dollars(job["cost_nano_usd"]),
-                dollars(job["cost_to_finish_nano_usd"]),
+                dollars(job["cost_to_finish_nano_usd"]) if _trains(job) else None,
             )
             for job in found
         ],
@@ -144,17 +163,36 @@ def _facts(job: dict[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("name", job["name"]),
         ("status", job["status"] + (f", phase {job['phase']}" if lives else "")),
-        ("training", f"{job['base']} by {job['method']} with {job['optimizer']}"),
+        (job["kind"], job["what"]),
         ("tenant", job["tenant"]),
         ("step", f"{job['step']} of {job['total_steps']}, durable {job['checkpoint_step']}"),
-        ("tokens", f"{job['tokens']}, {number(job['tokens_per_second'], 0)} a second"),
-        ("loss (nats/token)", number(job["loss"])),
-        ("held-out loss", held_out or "-"),
+    ]
+    if _trains(job):
+        facts += [
+            ("tokens", f"{job['tokens']}, {number(job['tokens_per_second'], 0)} a second"),
+            ("loss (nats/token)", number(job["loss"])),
+            ("held-out loss", held_out or "-"),
+        ]
+    facts += [
         ("device-seconds", number(job["device_seconds"], 3)),
         ("cost", dollars(job["cost_nano_usd"])),
-        ("to finish", dollars(job["cost_to_finish_nano_usd"])),
     ]
+    if _trains(job):
+        facts.append(("to finish", dollars(job["cost_to_finish_nano_usd"])))
     return [*facts, ("error", job["error"])] if job["error"] else facts
+
+
+def _trains(job: dict[str, Any]) -> bool:
+    return job["kind"] == JobKind.TRAINING
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    """What a search has found, as `meted optimise` prints it."""
+    if result["kind"] == JobKind.VARIANTS:
+        print_trials(result["trials"], keep=False)
+    else:
+        print_found(result, None)
+        warn_if_disturbed(result)
 
 
 def _print_losses(losses: list[dict[str, Any]]) -> None:

@@ -1,35 +1,22 @@
 """`meted optimise model`: variants of a checkpoint, made, measured on your text, and gated."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from meted.cli.common import FAILED, common_options, examples, print_json
-from meted.cli.optimise_tables import plain, print_trials
+from meted.cli.optimise_jobs import job_name, search_in_house
+from meted.cli.optimise_tables import print_trials
 from meted.cli.optimise_watch import watching
-from meted.domain.levers import ALL, FORMS, Lever, parse_lever
+from meted.domain.levers import ALL, FORMS, parse_lever
+from meted.domain.search_job import DEFAULT_LEVERS, VariantSearch
+from meted.domain.units import JobName, TenantName
 from meted.live.home import Home
+from meted.live.job_checks import DEFAULT_TENANT
+from meted.live.job_specs import check_job_spec
 from meted.live.leash import cap_threads
-
-if TYPE_CHECKING:
-    from meted.live.variants.trials import Trial
-    from meted.optimise.gate import Floor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Text:
-    """The user's text and how much of it is used."""
-
-    path: Path
-    blocks: int
-    questions: int
-    seed: int
-
-
-DEFAULT_LEVERS = "int8,int4-g64,gguf-q8_0,gguf-q4_0"
 
 
 class Levers(click.ParamType[tuple[str, ...]]):
@@ -56,6 +43,7 @@ class Levers(click.ParamType[tuple[str, ...]]):
         "meted optimise model smollm2-135m --data notes/",
         "meted optimise model smollm2-135m --data notes/ --levers all --most-loss-increase 0.05",
         "meted optimise model night-shift --data notes/ --levers int4-g64,layers-10%+int4-g64",
+        "meted optimise model smollm2-135m --data notes/ --tenant lab --detach",
     )
 )
 @click.argument("checkpoint")
@@ -69,7 +57,7 @@ class Levers(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--levers",
     type=Levers(),
-    default=DEFAULT_LEVERS,
+    default=",".join(DEFAULT_LEVERS),
     show_default=True,
     help=f"What to try, or all. There are: {FORMS}.",
 )
@@ -101,100 +89,82 @@ class Levers(click.ParamType[tuple[str, ...]]):
     type=click.IntRange(min=1),
     help="Steps of each repair and distillation; default: 40 and 60.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Default: all cores.")
+@click.option("--threads", type=click.IntRange(min=1),
+              help="Without a house; default: all cores.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="Register rejected variants, too.")
+@click.option("--name", help="Of the job; default: made up.")
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Who pays for the job.")
+@click.option("--detach", is_flag=True, help="Hand the job in and return.")
 @common_options
 def model(
     checkpoint: str,
     data: Path,
     levers: tuple[str, ...],
-    most_loss_increase: float,
-    most_accuracy_drop: float | None,
-    most_kl: float | None,
-    blocks: int,
-    questions: int,
-    seed: int,
-    training_steps: int | None,
     threads: int | None,
     keep: bool,
+    name: str | None,
+    tenant: str,
+    detach: bool,
     home: Home,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Make variants of CHECKPOINT, measure each against it on your text, keep those that pass.
 
-    A variant that loses too much stays on record as rejected and cannot be deployed. Works without
-    a running house, too. Exits with 1 if none could be made.
+    A variant that loses too much stays on record as rejected and cannot be deployed. Where a house
+    runs, this is a job of its own on what serving leaves over, metered and paid for; else it runs
+    here and now. Exits with 1 if none could be made.
     """
-    cap_threads(threads or os.cpu_count() or 1)
-    from meted.live.checkpoints import CheckpointError
-    from meted.optimise.gate import Floor
-
-    floor = Floor(
-        most_loss_increase=most_loss_increase,
-        most_accuracy_drop=most_accuracy_drop,
-        most_kl=most_kl,
+    in_house = home.running() is not None
+    if in_house and threads is not None:
+        raise click.UsageError("--threads is for a search without a house; its policy allots cores")
+    if detach and not in_house:
+        raise click.UsageError("--detach hands a job to a house, and none runs; see `meted up`")
+    spec = VariantSearch(
+        name=JobName(job_name(home, name, f"{checkpoint}-variants")),
+        base=checkpoint,
+        data=str(data.expanduser().absolute()),
+        tenant=TenantName(tenant),
+        levers=levers,
+        keep=keep,
+        **options,
     )
     try:
-        trials = _try(
-            home,
-            checkpoint,
-            tuple(parse_lever(one, training_steps=training_steps) for one in levers),
-            floor,
-            _Text(path=data, blocks=blocks, questions=questions, seed=seed),
-            threads=threads or os.cpu_count() or 1,
-            keep=keep,
-        )
-    except (CheckpointError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        check_job_spec(spec)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if in_house:
+        found = search_in_house(home, spec, detach=detach, as_json=as_json)
+        if found is None:
+            return
+        trials = found["trials"]
+    else:
+        trials = _search_here(home, spec, threads or os.cpu_count() or 1)
     if as_json:
-        print_json([plain(one) for one in trials])
+        print_json(trials)
     else:
         print_trials(trials, keep=keep)
-    if all(one.quality is None for one in trials):
+    if all(one["quality"] is None for one in trials):
         raise SystemExit(FAILED)
 
 
-def _try(
-    home: Home,
-    name: str,
-    levers: tuple[Lever, ...],
-    floor: "Floor",
-    given: _Text,
-    *,
-    threads: int,
-    keep: bool,
-) -> "list[Trial]":
+def _search_here(home: Home, spec: VariantSearch, threads: int) -> list[dict[str, Any]]:
+    cap_threads(threads)
     import torch
 
-    from meted.live.checkpoints import CheckpointRegistry, load_tokenizer
-    from meted.live.checkpoints.builtin import BUILTINS
-    from meted.live.training.worker import make_encoder
-    from meted.live.variants.text import Amounts, read_judging_text
-    from meted.live.variants.trials import Trials
+    from meted.live.checkpoints import CheckpointError, CheckpointRegistry
+    from meted.live.variants.searching import search_variants
 
     torch.set_num_threads(threads)
-    registry = CheckpointRegistry(home.checkpoints)
-    with watching(len(levers)) as watch, registry.workplace() as scratch:
-        begin = watch.begin
-        begin("reading the checkpoint and the text", 1)
-        checkpoint = registry.ensure_builtin(name) if name in BUILTINS else registry.get(name)
-        text = read_judging_text(
-            given.path,
-            make_encoder(load_tokenizer(checkpoint)),
-            Amounts(blocks=given.blocks, questions=given.questions, seed=given.seed),
-        )
-        trials = Trials(
-            registry=registry,
-            checkpoint=checkpoint,
-            text=text,
-            floor=floor,
-            keep=keep,
-            threads=threads,
-            scratch=scratch,
-            begin=begin,
-        )
-        done: list[Trial] = []
-        for lever in levers:
-            watch.lever(lever.name)
-            done += trials.run(lever)
-        return done
+    with watching(len(spec.levers)) as watch:
+        try:
+            return search_variants(
+                spec,
+                registry=CheckpointRegistry(home.checkpoints),
+                threads=threads,
+                watch=watch,
+                known={},
+                keep=lambda name, trials: None,
+            )
+        except (CheckpointError, ValueError) as error:
+            raise click.ClickException(str(error)) from error

@@ -2,25 +2,22 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from meted.cli.client import connect
 from meted.cli.common import FAILED, common_options, examples, print_json
-from meted.cli.optimise_serving_tables import document, print_found, shown, yaml_of
+from meted.cli.optimise_jobs import job_name, search_in_house
+from meted.cli.optimise_serving_tables import print_found, warn_if_disturbed, yaml_of
 from meted.cli.optimise_serving_watch import measuring
 from meted.domain.deployment import DEFAULT_SLO, SLO
-from meted.domain.units import NANOS_PER_SECOND, Micros, NanoUSD
+from meted.domain.search_job import ServingSearch
+from meted.domain.units import NANOS_PER_SECOND, JobName, Micros, NanoUSD, TenantName
 from meted.live.home import Home
-
-if TYPE_CHECKING:
-    from meted.live.tuning.searching import Found
-    from meted.live.tuning.session import Asked, Prepared
+from meted.live.job_checks import DEFAULT_TENANT
+from meted.live.job_specs import check_job_spec
 
 MICROS_PER_MS = 1000
-MOST_OTHERS = 0.15
-"""Share of the cores that others may use before the numbers are doubted."""
 
 
 @click.command(
@@ -52,6 +49,9 @@ MOST_OTHERS = 0.15
 @click.option("--budget-usd", type=click.FloatRange(min=0, min_open=True),
               help="Dollars of device time that it may spend.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--name", help="Of the job; default: made up.")
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Who pays for the job.")
+@click.option("--detach", is_flag=True, help="Hand the job in and return.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the chosen deployment as YAML for `meted up --config`.")  # fmt: skip
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path),
@@ -71,6 +71,9 @@ def serving(
     effort: float,
     budget_usd: float | None,
     seed: int,
+    name: str | None,
+    tenant: str,
+    detach: bool,
     out: Path | None,
     plot: Path | None,
     home: Home,
@@ -79,16 +82,25 @@ def serving(
     """Search variants, engines and settings for the fewest dollars per million tokens.
 
     Every candidate answers the same recorded requests on a real replica; the predictor says where
-    to look first. A variant that failed its quality gate is not measured. Exits with 1 if nothing
-    keeps the SLO. Run it while the cores are otherwise idle, or pause what trains.
+    to look first. A variant that failed its quality gate is not measured. Where a house runs, this
+    is a job of its own on what serving leaves over, metered and paid for; else it runs here and
+    now. A measurement that other work disturbed is made again. Exits with 1 if nothing keeps the
+    SLO.
     """
-    from meted.live.tuning.grid import LEVERS
-    from meted.live.tuning.session import Asked
-
-    asked = Asked(
-        checkpoint=checkpoint,
-        traffic=traffic,
-        text=data,
+    in_house = home.running() is not None
+    if detach and not in_house:
+        raise click.UsageError("--detach hands a job to a house, and none runs; see `meted up`")
+    if detach and (out or plot):
+        raise click.UsageError(
+            "--out and --plot need the answer, which --detach does not wait for; "
+            "`meted jobs NAME` shows it later"
+        )
+    spec = ServingSearch(
+        name=JobName(job_name(home, name, f"{checkpoint}-serving")),
+        base=checkpoint,
+        data=str(data.expanduser().absolute()),
+        tenant=TenantName(tenant),
+        traffic=_traffic(traffic),
         slo=SLO(
             ttft_p95=Micros(round(ttft_p95_ms * MICROS_PER_MS)),
             tpot_p95=Micros(round(tpot_p95_ms * MICROS_PER_MS)),
@@ -99,65 +111,77 @@ def serving(
         budget=None if budget_usd is None else NanoUSD(round(budget_usd * NANOS_PER_SECOND)),
         variants=None if variants is None else _names(variants),
         drafts=_names(drafts),
-        levers=LEVERS if levers is None else _names(levers),
+        levers=None if levers is None else _names(levers),
         seed=seed,
     )
-    prepared, found = _search(asked, home)
+    try:
+        check_job_spec(spec)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if in_house:
+        found = search_in_house(home, spec, detach=detach, as_json=as_json)
+    else:
+        found = _search_here(home, spec)
+    if found is None:
+        return
     if plot is not None:
         from meted.cli.optimise_plot import plot_front
 
-        plot_front(prepared, found, plot)
-    if out is not None and found.chosen is not None:
-        out.write_text(yaml_of(found.chosen, asked.slo), encoding="utf-8")
-    _tell_house(home, prepared, found)
+        plot_front(found, plot)
+    if out is not None and found["chosen"] is not None:
+        out.write_text(yaml_of(found), encoding="utf-8")
     if as_json:
-        print_json(document(prepared, found))
+        print_json(found)
     else:
-        print_found(prepared, found, asked.slo, out)
-    if found.chosen is None:
+        print_found(found, out)
+    warn_if_disturbed(found)
+    if found["chosen"] is None:
         raise SystemExit(FAILED)
-
-
-def _tell_house(home: Home, prepared: "Prepared", found: "Found") -> None:
-    """The page of a running house shows the front of its deployment's last search."""
-    if home.running() is not None:
-        front = {"deployment": prepared.default.checkpoint, "points": shown(prepared, found)}
-        connect(home).post("fronts", body=front)
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(one.strip() for one in text.split(",") if one.strip())
 
 
-def _search(asked: "Asked", home: Home) -> "tuple[Prepared, Found]":
-    from meted.live.checkpoints import CheckpointError
+def _traffic(given: str) -> str:
+    """A trace's path as any process finds it; `house` and numbers as they are."""
+    path = Path(given).expanduser()
+    return str(path.absolute()) if path.is_file() else given
+
+
+def _search_here(home: Home, spec: ServingSearch) -> dict[str, Any]:
+    from meted.live.books.recorded import recorded_arrivals
+    from meted.live.checkpoints import CheckpointError, CheckpointRegistry
     from meted.live.config import load_config
     from meted.live.local_host import LocalHost
     from meted.live.store import StoreError
     from meted.live.traffic import TrafficError
+    from meted.live.tuning.documents import document
     from meted.live.tuning.measuring import Measurer
     from meted.live.tuning.searching import search_serving
-    from meted.live.tuning.session import prepare
+    from meted.live.tuning.session import Machine, arrivals_of, prepare
 
     pool = load_config().pool
+    machine = Machine(
+        registry=CheckpointRegistry(home.checkpoints),
+        calibrations=home.calibrations,
+        devices=pool.indices,
+        price=pool.price.nano_usd_per_device_hour,
+    )
     try:
-        prepared = prepare(asked, home=home, pool=pool)
+        arrivals = arrivals_of(spec, machine.registry, lambda: recorded_arrivals(home.store()))
+        prepared = prepare(spec, arrivals, machine)
     except (CheckpointError, TrafficError, StoreError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     measurer = Measurer(
         host=LocalHost(home.logs),
-        pool=pool,
         checkpoints=home.checkpoints,
         traffic=prepared.traffic,
+        devices=machine.devices,
+        price=machine.price,
     )
-    with measuring(asked.effort) as watch:
+    with measuring(spec.effort) as watch:
         found = asyncio.run(
             search_serving(prepared.search, prepared.configurations, measurer, watch=watch)
         )
-    if measurer.others > MOST_OTHERS:
-        click.echo(
-            f"other processes used up to {measurer.others:.0%} of the cores meanwhile, which makes "
-            "device time dearer by chance; search again when they are quiet",
-            err=True,
-        )
-    return prepared, found
+    return document(prepared, found, spec.slo)

@@ -1,4 +1,4 @@
-"""Following a training job until it ends: a bar on a terminal, lines elsewhere."""
+"""Following a job until it ends: a bar on a terminal, lines elsewhere."""
 
 import contextlib
 import sys
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from meted.cli.client import connect
 from meted.cli.common import NoHouseError
 from meted.cli.render import dollars, number
-from meted.domain.job import FINAL_JOB_STATUSES
+from meted.domain.job import FINAL_JOB_STATUSES, JobKind
 from meted.live.home import Home
 
 POLL_SECONDS = 0.5
@@ -61,6 +61,8 @@ def _patiently(home: Home, name: str) -> dict[str, Any]:
 
 
 def _measures(job: dict[str, Any]) -> str:
+    if job["kind"] != JobKind.TRAINING:
+        return f"{number(job['device_seconds'], 1)} core-s  {dollars(job['cost_nano_usd'])} so far"
     parts = [
         f"loss {number(job['loss'])}",
         f"held-out {number(job['held_out'])}",
@@ -136,9 +138,12 @@ def _say_end(job: dict[str, Any]) -> None:
     if status != "done":
         click.echo(f"the job {name} is {status}" + (f": {job['error']}" if job["error"] else ""))
         return
+    spent = f"{number(job['device_seconds'], 1)} device-seconds, {dollars(job['cost_nano_usd'])}"
+    if job["kind"] != JobKind.TRAINING:
+        click.echo(f"the job {name} is done: {job['what']}; {spent}")
+        return
     click.echo(
         f"the job {name} is done: held-out loss {number(job['held_out_before'])} -> "
-        f"{number(job['held_out'])}, as served {number(job['held_out_converted'])}; "
-        f"{number(job['device_seconds'], 1)} device-seconds, {dollars(job['cost_nano_usd'])}"
+        f"{number(job['held_out'])}, as served {number(job['held_out_converted'])}; {spent}"
     )
     click.echo(f"serve it: meted deploy {name}")

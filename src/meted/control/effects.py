@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from meted.domain.allocation import JobAllocation
 from meted.domain.deployment import Deployment, Replica
-from meted.domain.job import Job, TrainingSpec
+from meted.domain.job import Job, JobSpec
 from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
 
 
@@ -43,7 +43,7 @@ class StopReplica:
 class StartJob:
     """Start a trainer's process; it resumes from its newest durable checkpoint by itself."""
 
-    spec: TrainingSpec
+    spec: JobSpec
     allocation: JobAllocation
 
 

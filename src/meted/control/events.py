@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meted.domain.allocation import DeploymentDemand, JobDemand, TenantBudget
 from meted.domain.deployment import Deployment
-from meted.domain.job import Job, JobProgress, TrainingSpec
+from meted.domain.job import Job, JobProgress, JobSpec
 from meted.domain.pool import Price
 from meted.domain.units import DeploymentName, JobName, Micros, ReplicaId
 
@@ -53,10 +53,10 @@ class ReplicaDied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSubmitted:
-    """A training job is wanted."""
+    """A job is wanted."""
 
     now: Micros
-    spec: TrainingSpec
+    spec: JobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The life of a training job, as control sees it."""
+"""The life of a job, as control sees it."""
 
 from dataclasses import replace
 from typing import assert_never
@@ -41,8 +41,7 @@ def handle_job(state: ControlState, event: JobEvent) -> Step:
         case JobMoved():
             return _moved(state, event)
         case JobWaits():
-            job = _job(state, event.name)
-            return _put(state, replace(job, status=JobStatus.PAUSED))
+            return _waits(state, event.name)
         case JobFinished():
             job = _job(state, event.name)
             return _put(state, replace(job, status=JobStatus.DONE, error=None))
@@ -101,6 +100,14 @@ def _moved(state: ControlState, event: JobMoved) -> Step:
     return state, (SaveJob(job=moved),) if changed else ()
 
 
+def _waits(state: ControlState, name: JobName) -> Step:
+    """It waits, unless it was told meanwhile to go on, which it hears next."""
+    job = _job(state, name)
+    if not (job.pause_wanted or job.held):
+        return state, ()
+    return _put(state, replace(job, status=JobStatus.PAUSED))
+
+
 def _left(state: ControlState, event: JobDied) -> Step:
     """A trainer's process is gone: its devices are free for whoever is planned on them."""
     job = state.jobs.get(event.name)
@@ -150,18 +157,19 @@ def _pause(state: ControlState, name: JobName) -> Step:
 
 def _resume(state: ControlState, name: JobName) -> Step:
     job = _unfinished(state, name, "resume")
-    state, saved = _put(state, replace(job, pause_wanted=False))
-    goes_on = job.status in WITH_PROCESS and not job.held
-    told = (ResumeJob(name=name),) if goes_on else ()
-    return state, (*saved, *told)
+    return _go_on(state, replace(job, pause_wanted=False))
 
 
 def _hold(state: ControlState, event: MoneyGone) -> Step:
     """A job whose money is gone makes its work durable and waits."""
     job = _job(state, event.name)
-    if job.status in FINAL_JOB_STATUSES or job.held:
+    if job.status in FINAL_JOB_STATUSES or job.held == event.reason:
         return state, ()
-    state, saved = _put(state, replace(job, held=event.reason))
+    waits, job = bool(job.held), replace(job, held=event.reason)
+    state, saved = _put(state, job)
+    if waits:
+        # Only the reason is another by now, with other numbers many times a second perhaps.
+        return state, ()
     told = (PauseJob(name=event.name),) if job.status in WITH_PROCESS else ()
     reason = f"{event.name}: waits for money: {event.reason}"
     return state, (*saved, *told, Explain(at=event.now, reason=reason))
@@ -171,11 +179,19 @@ def _release(state: ControlState, event: MoneyBack) -> Step:
     job = _job(state, event.name)
     if job.status in FINAL_JOB_STATUSES or not job.held:
         return state, ()
-    state, saved = _put(state, replace(job, held=""))
-    goes_on = job.status in WITH_PROCESS and not job.pause_wanted
-    told = (ResumeJob(name=event.name),) if goes_on else ()
+    state, effects = _go_on(state, replace(job, held=""))
     reason = f"{event.name}: its next part is paid for; it goes on"
-    return state, (*saved, *told, Explain(at=event.now, reason=reason))
+    return state, (*effects, Explain(at=event.now, reason=reason))
+
+
+def _go_on(state: ControlState, job: Job) -> Step:
+    """A job with a process goes on, if nothing else holds it."""
+    if job.status not in WITH_PROCESS or job.held or job.pause_wanted:
+        return _put(state, job)
+    if job.status is JobStatus.PAUSED:
+        job = replace(job, status=JobStatus.RUNNING)
+    state, saved = _put(state, job)
+    return state, (*saved, ResumeJob(name=job.spec.name))
 
 
 def _cancel(state: ControlState, name: JobName) -> Step:

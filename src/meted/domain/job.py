@@ -1,10 +1,33 @@
-"""A job: a finite piece of training, how it is to be run and how far it is."""
+"""A job: a finite piece of work on the pool, how it is to be run and how far it is."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from meted.domain.tenancy import DEFAULT_PROJECT
 from meted.domain.units import JobName, KeyId, NanoUSD, ProjectName, TenantName
+
+
+class JobKind(StrEnum):
+    """What a job does: train a checkpoint, make variants of one, or search how to serve it."""
+
+    TRAINING = "training"
+    VARIANTS = "variants"
+    SERVING = "serving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What every job is asked with: its name, its checkpoint, the user's text, and who pays."""
+
+    kind: ClassVar[JobKind]
+
+    name: JobName
+    base: str
+    data: str
+    tenant: TenantName
+    project: ProjectName = DEFAULT_PROJECT
+    key: KeyId = KeyId("")
 
 
 class Method(StrEnum):
@@ -54,7 +77,7 @@ class AutoTraining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSpec:
+class TrainingSpec(JobSpec):
     """What a user asks of a training job.
 
     steps counts optimizer steps; epochs passes over the training part; exactly one is given.
@@ -64,12 +87,8 @@ class TrainingSpec:
     least end the training, whose result is then the weights of the least; None: never.
     """
 
-    name: JobName
-    base: str
-    data: str
-    tenant: TenantName
-    project: ProjectName = DEFAULT_PROJECT
-    key: KeyId = KeyId("")
+    kind: ClassVar[JobKind] = JobKind.TRAINING
+
     method: Method = Method.LORA
     optimizer: str = "adamw"
     steps: int | None = None
@@ -110,7 +129,11 @@ FINAL_JOB_STATUSES = frozenset({JobStatus.DONE, JobStatus.FAILED, JobStatus.CANC
 
 
 class TrainingPhase(StrEnum):
-    """What a trainer is busy with; evaluation and conversion cost device time too."""
+    """What a job's process is busy with; evaluation and conversion cost device time too.
+
+    A search of variants converts (makes one) and evaluates (judges it); a search of serving
+    evaluates.
+    """
 
     LOADING = "loading"
     TRAIN = "train"
@@ -121,7 +144,8 @@ class TrainingPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """How far a job is. Losses are mean nats per token; None until measured."""
+    """How far a job is. Losses are mean nats per token; None until measured, or where nothing is
+    trained. Steps are the optimizer's; of a search the levers tried or the requests measured."""
 
     step: int = 0
     total_steps: int = 0
@@ -136,13 +160,13 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A training job: what was asked, where it is, and why it ended if it failed.
+    """A job: what was asked, where it is, and why it ended if it failed.
 
     held: why no budget pays for its next part; empty while one does. devices: of its process.
     preempted: it is to give its devices up and to come back when it is allotted some.
     """
 
-    spec: TrainingSpec
+    spec: JobSpec
     status: JobStatus
     progress: JobProgress = JobProgress()
     pause_wanted: bool = False

@@ -9,14 +9,15 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.routing import Route
 
-from meted.domain.job import TrainingSpec
+from meted.domain.job import JobKind
 from meted.domain.units import JobName
 from meted.gateway.errors import decode, refusal
 from meted.gateway.guard import Guard, Handler
 from meted.gateway.settings_body import SettingsBody
 from meted.live.doors import Doors, Key
+from meted.live.job_codec import SPECS
+from meted.live.job_specs import job_spec_from_mapping
 from meted.live.names import check_name
-from meted.live.training.spec import spec_from_mapping
 
 MOST_REPLICAS = 64
 JOB_VERBS = ("pause", "resume", "cancel")
@@ -32,7 +33,7 @@ class DeploymentBody(msgspec.Struct, forbid_unknown_fields=True):
     settings: SettingsBody | None = None
 
 
-_SPEC_FIELDS = {field.name for field in fields(TrainingSpec)}
+_SPEC_FIELDS = {field.name for kind in SPECS.values() for field in fields(kind)} | {"kind"}
 _WORD = re.compile(r"[a-z_]+")
 _deployment = msgspec.json.Decoder(DeploymentBody)
 _mapping = msgspec.json.Decoder(dict[str, Any])
@@ -55,7 +56,7 @@ class Admin:
             ("POST", "/deployments", self._deploy),
             ("DELETE", "/deployments/{name}", self._undeploy),
             ("GET", "/jobs", self._jobs),
-            ("POST", "/jobs", self._train),
+            ("POST", "/jobs", self._submit_job),
             ("GET", "/jobs/{name}", self._job),
             ("POST", "/shutdown", self._shutdown),
         ]
@@ -130,14 +131,15 @@ class Admin:
     async def _jobs(self, request: Request, key: Key) -> Any:
         return self._doors.jobs()
 
-    async def _train(self, request: Request, key: Key) -> Any:
+    async def _submit_job(self, request: Request, key: Key) -> Any:
         mapping = decode(_mapping, await self._guard.body(request))
         try:
-            spec = spec_from_mapping(mapping)
+            spec = job_spec_from_mapping(mapping)
         except (ValueError, OverflowError) as error:
             raise refusal(str(error), param=_named_field(str(error))) from error
-        job = await self._doors.train(spec)
-        self._doors.note(actor=key, action="train", subject=spec.name, detail=asdict(spec))
+        job = await self._doors.submit_job(spec)
+        action = "train" if spec.kind is JobKind.TRAINING else f"search.{spec.kind}"
+        self._doors.note(actor=key, action=action, subject=spec.name, detail=asdict(spec))
         return job
 
     async def _job(self, request: Request, key: Key) -> Any:
@@ -159,5 +161,5 @@ class Admin:
 
 
 def _named_field(sentence: str) -> str | None:
-    """The field of a training spec that a sentence about it names first."""
+    """The field of a job's spec that a sentence about it names first."""
     return next((word for word in _WORD.findall(sentence) if word in _SPEC_FIELDS), None)

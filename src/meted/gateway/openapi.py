@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
 from meted import __version__
-from meted.domain.job import TrainingSpec
+from meted.domain.job import JobKind
 from meted.gateway import answers, bodies, money_bodies
 from meted.gateway.admin import JOB_VERBS, DeploymentBody
 from meted.gateway.levers import FrontBody, RolloutBody
@@ -19,6 +19,7 @@ from meted.gateway.money_bodies import (
     MOST_DIMENSIONS,
 )
 from meted.live.books import Dimension
+from meted.live.job_codec import SPECS
 
 Access = Literal["none", "key", "admin"]
 Schema = dict[str, Any]
@@ -57,7 +58,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One door. answer: its type, or the media type of its text. errors: besides the usual ones."""
+    """One door. answer: its type, or the media type of its text. body: its type, or several of
+    which it is one. errors: besides the usual ones."""
 
     method: str
     path: str
@@ -182,14 +184,16 @@ OPERATIONS: tuple[Operation, ...] = (
         *("DELETE", "/meted/v1/deployments/{name}", "Serve it no more", "admin", FREE),
         errors=(404,),
     ),
-    _operation("GET", "/meted/v1/jobs", "The training jobs", "admin", ROWS),
+    _operation("GET", "/meted/v1/jobs", "The jobs, trainings and searches", "admin", ROWS),
     _operation(
-        *("POST", "/meted/v1/jobs", "Queue a training job", "admin", FREE),
-        body=TrainingSpec,
+        *("POST", "/meted/v1/jobs", "Queue a training or a search", "admin", FREE),
+        body=tuple(SPECS.values()),
         errors=(404, 409),
     ),
     _operation(
-        *("GET", "/meted/v1/jobs/{name}", "A job with its losses", "admin", FREE), errors=(404,)
+        *("GET", "/meted/v1/jobs/{name}", "A job with its losses and its result"),
+        *("admin", FREE),
+        errors=(404,),
     ),
     *(
         _operation(
@@ -282,16 +286,16 @@ def description() -> dict[str, Any]:
     typed = [
         one
         for operation in OPERATIONS
-        for one in (operation.answer, operation.body)
-        if one is not None and not isinstance(one, str)
+        for one in (operation.answer, *_bodies(operation))
+        if not isinstance(one, str)
     ]
     typed = [*{repr(one): one for one in (*typed, answers.ErrorAnswer)}.values()]
     found, components = msgspec.json.schema_components(typed, ref_template=REFERENCE)
     # Defaults of fields may be tuples, which JSON has as arrays.
     components = msgspec.json.decode(msgspec.json.encode(components))
     schemas = {repr(one): schema for one, schema in zip(typed, found, strict=True)}
-    # The door completes a spec without a tenant; the house never holds one.
-    components["TrainingSpec"]["required"].remove("tenant")
+    for kind, spec in SPECS.items():
+        _complete_spec(components[spec.__name__], kind)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         described = _described(operation, schemas)
@@ -310,6 +314,22 @@ def description() -> dict[str, Any]:
             "headers": _HEADERS,
         },
     }
+
+
+def _bodies(operation: Operation) -> tuple[Any, ...]:
+    """The types that a body may be of."""
+    body: Any = operation.body
+    if isinstance(body, tuple):
+        return cast(tuple[Any, ...], body)
+    return () if body is None else (body,)
+
+
+def _complete_spec(schema: dict[str, Any], kind: JobKind) -> None:
+    """A spec as the door takes it: told apart by its kind, and perhaps without a tenant."""
+    schema["properties"] = {"kind": {"const": str(kind)}, **schema["properties"]}
+    schema["required"].remove("tenant")
+    if kind is not JobKind.TRAINING:
+        schema["required"].append("kind")
 
 
 def _described(operation: Operation, schemas: dict[str, Schema]) -> dict[str, Any]:
@@ -331,7 +351,9 @@ def _described(operation: Operation, schemas: dict[str, Schema]) -> dict[str, An
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        content = {"application/json": {"schema": schemas[repr(operation.body)]}}
+        either = [schemas[repr(one)] for one in _bodies(operation)]
+        schema = either[0] if len(either) == 1 else {"oneOf": either}
+        content = {"application/json": {"schema": schema}}
         described["requestBody"] = {"required": True, "content": content}
     return described
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from meted.domain.budget import Budget
 from meted.domain.deployment import Task
 from meted.domain.engine_settings import EngineSettings
-from meted.domain.job import TrainingSpec
+from meted.domain.job import JobSpec
 from meted.domain.request import FinishReason, Outcome, Prompt, Sampling
 from meted.domain.tenancy import DEFAULT_PROJECT, Payer
 from meted.domain.units import (
@@ -277,7 +277,7 @@ class Doors(LeverDoors, Protocol):
 
     async def undeploy(self, name: str) -> dict[str, Any]: ...
 
-    async def train(self, spec: TrainingSpec) -> dict[str, Any]:
+    async def submit_job(self, spec: JobSpec) -> dict[str, Any]:
         """Queue a job. Raises HouseError 400 or 409 (the name is taken)."""
         ...
 

@@ -18,7 +18,10 @@ class Urgency(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """How to start a worker. Its process finds its socket's number in place of `{fd}`."""
+    """How to start a worker. Its process finds its socket's number in place of `{fd}`.
+
+    family: it starts processes of its own, which are metered, placed and frozen with it.
+    """
 
     id: str
     arguments: tuple[str, ...]
@@ -26,6 +29,7 @@ class WorkerSpec:
     urgency: Urgency
     incoming: Any
     """Type of the messages that it sends."""
+    family: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

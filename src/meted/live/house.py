@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -40,7 +39,7 @@ from meted.control.handle import handle
 from meted.control.state import ControlState
 from meted.control.status_counts import status_counts
 from meted.domain.deployment import Deployment, ReplicaStatus
-from meted.domain.job import FINAL_JOB_STATUSES, TrainingSpec
+from meted.domain.job import FINAL_JOB_STATUSES
 from meted.domain.line import Account, Interval, Kind
 from meted.domain.pool import Pool
 from meted.domain.units import (
@@ -57,9 +56,12 @@ from meted.live.books import compact
 from meted.live.checkpoints import CheckpointRegistry
 from meted.live.clock import Clock
 from meted.live.doors import Key
-from meted.live.host import Host, Urgency, Worker, WorkerEnd, WorkerSpec
+from meted.live.fronts import front_document
+from meted.live.host import Host, Urgency, Worker, WorkerEnd
+from meted.live.job_start import job_worker_spec
 from meted.live.jobs import Jobs, JobTotals
 from meted.live.keyring import Keyring
+from meted.live.lever_doors import FrontPoint
 from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
 from meted.live.predicting import Predicting
@@ -70,7 +72,7 @@ from meted.live.serving import Serving
 from meted.live.store import Batch, Store, StoreDownError, StoreError
 from meted.live.timeline import Timeline
 from meted.live.treasury import Treasury, price_now
-from meted.live.wire import FromTrainer, Pause, Resume, Stop
+from meted.live.wire import Pause, Resume, Stop
 from meted.policy.protocol import Policy
 
 log = logging.getLogger(__name__)
@@ -175,6 +177,7 @@ class House:
             metering=self.metering,
             funds=self.treasury.job_funds(),
             on_event=self.happen,
+            on_front=self._keep_front,
         )
         self.serving = Serving(
             clock=self.clock,
@@ -396,18 +399,15 @@ class House:
             return
         self._job_starts += 1
         worker_id = f"job-{name}-{self._job_starts}"
-        spec = WorkerSpec(
-            id=worker_id,
-            arguments=(
-                *("-m", "meted.live.training", "--fd", "{fd}"),
-                *("--spec", spec_json(effect.spec)),
-                *("--registry", str(self.settings.checkpoints)),
-                *("--workdir", str(self.settings.jobs / name)),
-                *("--threads", str(self.settings.training_threads or allocation.threads)),
-            ),
+        spec = job_worker_spec(
+            effect.spec,
+            worker_id=worker_id,
             devices=allocation.devices,
-            urgency=Urgency.IDLE,
-            incoming=FromTrainer,
+            threads=self.settings.training_threads or allocation.threads,
+            price=self.metering.meter.price,
+            checkpoints=self.settings.checkpoints,
+            calibrations=self.settings.calibrations,
+            jobs=self.settings.jobs,
         )
 
         def ended(end: WorkerEnd) -> None:
@@ -445,6 +445,10 @@ class House:
             )
             and all(job.worker is None for job in self.jobs_live.live.values())
         )
+
+    def _keep_front(self, deployment: str, points: tuple[FrontPoint, ...]) -> None:
+        document = front_document(deployment, points, self.clock.wall())
+        self._memory.later(lambda: self.store.append_documents([document]))
 
     def _explain(self, reason: str) -> None:
         self.decisions.append((self.clock.wall() / 1e6, reason))
@@ -502,11 +506,6 @@ class House:
         await asyncio.gather(*others, return_exceptions=True)
         await self.metering.finish()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def spec_json(spec: TrainingSpec) -> str:
-    """A training spec as JSON for a worker's command line."""
-    return json.dumps(asdict(spec))
 
 
 def _recover(store: Store) -> None:

@@ -9,15 +9,9 @@ import msgspec
 
 from meted import __version__
 from meted.control.events import (
-    CancelAsked,
     Deployed,
-    Event,
-    JobSubmitted,
-    PauseAsked,
-    ResumeAsked,
     Undeployed,
 )
-from meted.control.state import ControlError
 from meted.domain.arms import public_name
 from meted.domain.deployment import (
     DEFAULT_MAX_BATCH,
@@ -28,10 +22,9 @@ from meted.domain.deployment import (
     Task,
 )
 from meted.domain.engine_settings import EngineSettings
-from meted.domain.job import TrainingSpec
 from meted.domain.line import Kind
 from meted.domain.request import EmbeddingPrompt
-from meted.domain.units import DeploymentName, DeviceNanos, JobName, NanoUSD, Tokens
+from meted.domain.units import DeploymentName, DeviceNanos, NanoUSD, Tokens
 from meted.live.checkpoints import Checkpoint, CheckpointError
 from meted.live.doors import (
     BudgetGauge,
@@ -47,14 +40,13 @@ from meted.live.engine_settings import check_served_settings, draft_of
 from meted.live.house import House
 from meted.live.house_money import HouseMoney
 from meted.live.importing import import_checkpoint
-from meted.live.jobs import JobTotals, job_status_word
+from meted.live.job_doors import HouseJobs, invalid
 from meted.live.refusals import unknown_model
 from meted.live.rollout_doors import HouseLevers
 from meted.live.store import StoreDownError
-from meted.live.training.spec import check_spec
 
 
-class HouseDoors(HouseLevers, HouseMoney):
+class HouseDoors(HouseJobs, HouseLevers, HouseMoney):
     """`Doors` over the real house."""
 
     def __init__(self, house: House) -> None:
@@ -98,7 +90,7 @@ class HouseDoors(HouseLevers, HouseMoney):
         if deployment is not None:
             embeds = isinstance(submission.prompt, EmbeddingPrompt)
             if embeds != (deployment.task is Task.EMBED):
-                raise _invalid(
+                raise invalid(
                     f"the model {submission.deployment!r} is for {deployment.task}; "
                     f"use it through {_door(deployment.task)}",
                     param="model",
@@ -197,9 +189,9 @@ class HouseDoors(HouseLevers, HouseMoney):
     ) -> dict[str, Any]:
         house = self._house
         if replicas < 1:
-            raise _invalid(f"replicas is {replicas}, expected 1 or more", param="replicas")
+            raise invalid(f"replicas is {replicas}, expected 1 or more", param="replicas")
         if public_name(name) != name:
-            raise _invalid(f"name is {name!r}, which would be a version of another", param="name")
+            raise invalid(f"name is {name!r}, which would be a version of another", param="name")
         if house.rollouts.serves(DeploymentName(name)):
             raise HouseError(
                 f"a deployment named {name!r} runs already; undeploy it first",
@@ -220,7 +212,7 @@ class HouseDoors(HouseLevers, HouseMoney):
                 cores=len(house.settings.pool.devices),
             )
         except ValueError as error:
-            raise _invalid(str(error), param="settings") from error
+            raise invalid(str(error), param="settings") from error
         found = house.registry.get(checkpoint)
         deployment = Deployment(
             name=DeploymentName(name),
@@ -232,7 +224,7 @@ class HouseDoors(HouseLevers, HouseMoney):
             max_queue=DEFAULT_MAX_QUEUE,
             settings=settings,
         )
-        self._happen(Deployed(now=house.clock.now(), deployment=deployment))
+        self.happen(Deployed(now=house.clock.now(), deployment=deployment))
         return {"name": name, "checkpoint": checkpoint, "replicas": replicas, "status": "starting"}
 
     async def _import(self, checkpoint: str, path: str | None) -> None:
@@ -246,106 +238,16 @@ class HouseDoors(HouseLevers, HouseMoney):
 
     async def undeploy(self, name: str) -> dict[str, Any]:
         if public_name(name) != name and name in self._house.state.deployments:
-            raise _invalid(
+            raise invalid(
                 f"{name!r} is a version of {public_name(name)!r}; undeploy that, or stop its "
                 "rollout",
                 param="name",
             )
         if not self._house.rollouts.undeploy(DeploymentName(name)):
-            self._happen(
+            self.happen(
                 Undeployed(now=self._house.clock.now(), name=DeploymentName(name)), missing=404
             )
         return {"name": name, "status": "draining"}
-
-    # Jobs.
-
-    async def train(self, spec: TrainingSpec) -> dict[str, Any]:
-        house = self._house
-        try:
-            check_spec(spec)
-            base = house.registry.get(spec.base)
-        except (ValueError, CheckpointError) as error:
-            raise _invalid(str(error), param=None) from error
-        if base.task is not Task.GENERATE:
-            raise _invalid(
-                f"{spec.base!r} is for {base.task}; a checkpoint that generates is expected",
-                param="base",
-            )
-        if spec.name not in house.state.jobs and house.registry.has(spec.name):
-            raise HouseError(
-                f"a checkpoint named {spec.name!r} exists already; choose another name",
-                status=409,
-                type="invalid_request_error",
-                param="name",
-            )
-        self._happen(JobSubmitted(now=house.clock.now(), spec=spec), conflict=409)
-        job = house.state.jobs[spec.name]
-        house.jobs_live.add(spec, job.progress, JobTotals())
-        return self.job(spec.name)
-
-    def jobs(self) -> list[dict[str, Any]]:
-        return [self._job(name) for name in self._house.state.jobs]
-
-    def job(self, name: JobName) -> dict[str, Any]:
-        if name not in self._house.state.jobs:
-            known = ", ".join(self._house.state.jobs) or "none"
-            raise HouseError(
-                f"no job is named {name!r}; there are: {known}",
-                status=404,
-                type="invalid_request_error",
-                param="name",
-            )
-        return {**self._job(name), "losses": self._house.losses(name)}
-
-    def _job(self, name: JobName) -> dict[str, Any]:
-        house = self._house
-        job, live = house.state.jobs[name], house.jobs_live.live[name]
-        progress, totals = live.progress, house.jobs_live.totals(name)
-        left = max(0, progress.total_steps - progress.step) * live.nanos_per_step
-        price = house.metering.meter.price.nano_usd_per_device_hour
-        running = live.worker is not None
-        return {
-            "name": name,
-            "status": job_status_word(job),
-            "base": job.spec.base,
-            "method": job.spec.method,
-            "optimizer": job.spec.optimizer,
-            "tenant": job.spec.tenant,
-            "step": progress.step,
-            "total_steps": progress.total_steps,
-            "phase": progress.phase,
-            "loss": progress.loss,
-            "held_out_before": progress.held_out_before,
-            "held_out": progress.held_out,
-            "held_out_converted": progress.held_out_converted,
-            "tokens": progress.tokens,
-            "tokens_per_second": live.tokens_per_second if running else 0.0,
-            "device_seconds": totals.device_nanos / 1e9,
-            "cost_nano_usd": totals.cost,
-            "price_nano_usd": totals.price,
-            "project": job.spec.project,
-            "held": job.held or None,
-            "cost_to_finish_nano_usd": round(left * price / 3_600_000_000_000),
-            "checkpoint_step": progress.checkpoint_step,
-            "pid": live.worker.pid if live.worker is not None else None,
-            "error": job.error,
-        }
-
-    async def control_job(self, name: JobName, verb: str) -> dict[str, Any]:
-        events = {"pause": PauseAsked, "resume": ResumeAsked, "cancel": CancelAsked}
-        if verb not in events:
-            raise _invalid(f"cannot {verb!r} a job; expected pause, resume or cancel", param="verb")
-        self.job(name)
-        self._happen(events[verb](now=self._house.clock.now(), name=name), conflict=409)
-        return self.job(name)
-
-    def _happen(self, event: Event, *, missing: int = 400, conflict: int | None = None) -> None:
-        try:
-            self._house.happen(event)
-        except ControlError as error:
-            raise HouseError(
-                str(error), status=conflict or missing, type="invalid_request_error", param="name"
-            ) from error
 
     # Reports.
 
@@ -418,7 +320,7 @@ class HouseDoors(HouseLevers, HouseMoney):
                 for kind in Kind
             },
             "jobs": [
-                {**self._job(name), "losses": house.losses(name)} for name in house.state.jobs
+                {**self.job_view(name), "losses": house.losses(name)} for name in house.state.jobs
             ],
         }
 
@@ -435,7 +337,3 @@ def dollars(nano: int) -> str:
 
 def _door(task: Task) -> str:
     return "/v1/embeddings" if task is Task.EMBED else "/v1/chat/completions or /v1/completions"
-
-
-def _invalid(message: str, *, param: str | None) -> HouseError:
-    return HouseError(message, status=400, type="invalid_request_error", param=param)

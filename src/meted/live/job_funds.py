@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from meted.domain.budget import Window
-from meted.domain.job import TrainingSpec
+from meted.domain.job import JobSpec
 from meted.domain.line import Account
 from meted.domain.pool import Price
 from meted.domain.tenancy import Payer
@@ -80,7 +80,7 @@ class JobFunds:
         self._charged: dict[JobName, _Charged] = {}
         self._without_money: set[JobName] = set()
 
-    def begin(self, spec: TrainingSpec) -> str | None:
+    def begin(self, spec: JobSpec) -> str | None:
         """Set the first seconds of a job's next part aside. Returns why not, if nobody pays."""
         part = self._part(spec)
         refusal = self._cover(part, spec, NanoUSD(0))
@@ -89,7 +89,7 @@ class JobFunds:
         return refusal
 
     def extend(
-        self, spec: TrainingSpec, used: DeviceNanos, cost: NanoUSD, *, running: int
+        self, spec: JobSpec, used: DeviceNanos, cost: NanoUSD, *, running: int
     ) -> str | None:
         """A job has used so much in all, `running` of it not entered yet (and not in `cost`): see
         that the part is paid for, and what comes next. Returns why not, if nobody pays."""
@@ -103,7 +103,7 @@ class JobFunds:
         return refusal
 
     def charge(
-        self, spec: TrainingSpec, account: Account, used: DeviceNanos, cost: NanoUSD
+        self, spec: JobSpec, account: Account, used: DeviceNanos, cost: NanoUSD
     ) -> ChargeRow | None:
         """A part is durable: charge what was used since the last charge, never more than was set
         aside. None if nothing was."""
@@ -142,7 +142,7 @@ class JobFunds:
         if part is not None and part.transfer is not None:
             self._desk.void(part.transfer)
 
-    def _part(self, spec: TrainingSpec) -> _Part:
+    def _part(self, spec: JobSpec) -> _Part:
         part = self._parts.get(spec.name)
         if part is None:
             charged = self._charged.setdefault(spec.name, _Charged())
@@ -157,7 +157,7 @@ class JobFunds:
             )
         return part
 
-    def _cover(self, part: _Part, spec: TrainingSpec, price: NanoUSD) -> str | None:
+    def _cover(self, part: _Part, spec: JobSpec, price: NanoUSD) -> str | None:
         """Have `price` and some seconds ahead set aside, or at least those it takes to stop."""
         if not part.windows:
             return None
@@ -171,7 +171,7 @@ class JobFunds:
                 return None
         return self._refused(spec, lack)
 
-    def _set_aside(self, part: _Part, spec: TrainingSpec, wanted: NanoUSD) -> NoMoney | None:
+    def _set_aside(self, part: _Part, spec: JobSpec, wanted: NanoUSD) -> NoMoney | None:
         if part.transfer is not None:
             made = self._desk.resize(part.transfer, wanted)
         else:
@@ -186,7 +186,7 @@ class JobFunds:
             part.transfer = None
         return None
 
-    def _refused(self, spec: TrainingSpec, lack: NoMoney | None) -> str:
+    def _refused(self, spec: JobSpec, lack: NoMoney | None) -> str:
         """Counted once, however often the job asks until there is money again."""
         if lack is not None and spec.name not in self._without_money:
             self._without_money.add(spec.name)
@@ -197,9 +197,7 @@ class JobFunds:
         nanos = DeviceNanos(seconds * NANOS_PER_SECOND * self._devices)
         return price_of_training(part.rates, nanos, amount(nanos, self._price()))
 
-    def _price_of(
-        self, spec: TrainingSpec, part: _Part, used: DeviceNanos, cost: NanoUSD
-    ) -> NanoUSD:
+    def _price_of(self, spec: JobSpec, part: _Part, used: DeviceNanos, cost: NanoUSD) -> NanoUSD:
         """Of what was used since the last charge: the difference of two cumulative prices."""
         charged = self._charged[spec.name]
         before = price_of_training(part.rates, DeviceNanos(charged.nanos), NanoUSD(charged.cost))

@@ -1,4 +1,4 @@
-"""Training jobs in the live house: their processes, their progress, their device time."""
+"""Jobs in the live house: their processes, their progress, their device time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,17 +19,19 @@ from meted.domain.job import (
     FINAL_JOB_STATUSES,
     Job,
     JobProgress,
+    JobSpec,
     JobStatus,
     TrainingPhase,
-    TrainingSpec,
 )
 from meted.domain.line import Account, Kind
 from meted.domain.units import DeviceNanos, JobName, NanoUSD
 from meted.ledger.meter import UNCHECKPOINTED
+from meted.ledger.money import amount
 from meted.ledger.recovery import lost
 from meted.live.clock import Clock
 from meted.live.host import Urgency, Worker, WorkerEnd
 from meted.live.job_funds import JobFunds
+from meted.live.lever_doors import FrontPoint
 from meted.live.metering import Metering
 from meted.live.store import LossRow
 from meted.live.wire import (
@@ -37,6 +39,7 @@ from meted.live.wire import (
     Evaluated,
     Failed,
     Finished,
+    FrontFound,
     Pause,
     Paused,
     PhaseChanged,
@@ -66,7 +69,7 @@ class JobTotals:
 class LiveJob:
     """One job with, perhaps, a trainer's process."""
 
-    def __init__(self, spec: TrainingSpec, progress: JobProgress, before: JobTotals) -> None:
+    def __init__(self, spec: JobSpec, progress: JobProgress, before: JobTotals) -> None:
         self.spec = spec
         self.progress = progress
         self.before = before
@@ -127,15 +130,17 @@ class Jobs:
         metering: Metering,
         funds: JobFunds,
         on_event: Callable[[Event], None],
+        on_front: Callable[[str, tuple[FrontPoint, ...]], None],
     ) -> None:
         self._clock = clock
         self._metering = metering
         self._funds = funds
         self._on_event = on_event
+        self._on_front = on_front
         self._busy = False
         self.live: dict[JobName, LiveJob] = {}
 
-    def add(self, spec: TrainingSpec, progress: JobProgress, before: JobTotals) -> None:
+    def add(self, spec: JobSpec, progress: JobProgress, before: JobTotals) -> None:
         """Know a job, with or without a process."""
         self.live[spec.name] = LiveJob(spec, progress, before)
 
@@ -228,7 +233,9 @@ class Jobs:
             case Checkpointed(step=step, cpu_ns=cpu_ns):
                 self._durable(job, cpu_ns)
                 self._watch_money(job)
-                progress = replace(progress, checkpoint_step=step)
+                progress = replace(progress, checkpoint_step=step, step=max(step, progress.step))
+            case FrontFound(points=points):
+                self._on_front(job.spec.base, points)
             case Paused(step=step, cpu_ns=cpu_ns):
                 self._durable(job, cpu_ns)
                 job.answering = False
@@ -278,8 +285,11 @@ class Jobs:
                 continue
             if job.held:
                 waits = live.worker is None or job.status is JobStatus.PAUSED
-                if waits and self._funds.begin(live.spec) is None:
+                refusal = self._funds.begin(live.spec) if waits else job.held
+                if refusal is None:
                     self._on_event(MoneyBack(now=now, name=name))
+                elif refusal != job.held:
+                    self._on_event(MoneyGone(now=now, name=name, reason=refusal))
             elif live.worker is not None:
                 self._watch_money(live)
 
@@ -349,6 +359,19 @@ class Jobs:
             ),
             cost=NanoUSD(job.before.cost + sum(meter.cost(one) for one in job.accounts())),
             price=NanoUSD(job.before.price + self._funds.charged(name)),
+        )
+
+    def so_far(self, name: JobName) -> JobTotals:
+        """Totals with what its process has used since its last report, as far as can be told."""
+        job, totals = self.live[name], self.totals(name)
+        if job.worker is None:
+            return totals
+        meter = self._metering.meter
+        running = DeviceNanos(max(0, job.worker.cpu_nanos() - meter.covered(job.worker_id)))
+        return replace(
+            totals,
+            device_nanos=DeviceNanos(totals.device_nanos + running),
+            cost=NanoUSD(totals.cost + amount(running, meter.price)),
         )
 
     def _cover(self, job: LiveJob, cpu_ns: int) -> None:

@@ -9,11 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 from meted.domain.units import DeviceNanos
-from meted.live.cpu_clock import process_cpu_nanos
+from meted.live.cpu_clock import family_cpu_nanos, family_of, process_cpu_nanos
 from meted.live.host import OnEnd, OnMessage, Urgency, WorkerEnd, WorkerSpec
 from meted.live.wire import LENGTH, Frame, decoder, encode
 
@@ -21,10 +22,15 @@ LOWEST_NICE = 19
 
 
 class LocalHost:
-    """Starts workers with `python -m`, each with a socket pair, a log file and a rank."""
+    """Starts workers with `python -m`, each with a socket pair, a log file and a rank.
 
-    def __init__(self, logs: Path) -> None:
+    places: whether it puts workers on their devices, at their rank; else they stay where, and as
+    urgent as, this process is, which its own host may have changed meanwhile.
+    """
+
+    def __init__(self, logs: Path, *, places: bool = True) -> None:
         self._logs = logs
+        self._places = places
 
     async def start(self, spec: WorkerSpec, on_message: OnMessage, on_end: OnEnd) -> "LocalWorker":
         """Start a worker's process. Children die with the house: they ask the kernel for it."""
@@ -47,8 +53,9 @@ class LocalHost:
                 process_group=0,
                 env=_environment(len(spec.devices)),
             )
-        worker = LocalWorker(process)
-        worker.place(spec.devices, spec.urgency)
+        worker = LocalWorker(process, family=spec.family)
+        if self._places:
+            worker.place(spec.devices, spec.urgency)
         loop = asyncio.get_running_loop()
         link = _Link(decoder(spec.incoming), on_message)
         await loop.create_unix_connection(lambda: link, sock=ours)
@@ -60,10 +67,11 @@ class LocalHost:
 
 
 class LocalWorker:
-    """One child process."""
+    """One child process; with all that it starts, where it is a family."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", *, family: bool = False) -> None:
         self._process = process
+        self._family = family
         self._link: _Link | None = None
         self._last_cpu = 0
         self._ended = False
@@ -84,11 +92,12 @@ class LocalWorker:
     def cpu_nanos(self) -> DeviceNanos:
         if not self._ended:
             with suppress(ProcessLookupError):
-                self._last_cpu = max(self._last_cpu, process_cpu_nanos(self.pid))
+                read = family_cpu_nanos if self._family else process_cpu_nanos
+                self._last_cpu = max(self._last_cpu, read(self.pid))
         return DeviceNanos(self._last_cpu)
 
     def place(self, devices: Sequence[int], urgency: Urgency) -> None:
-        for thread in _threads(self.pid):
+        for thread in chain.from_iterable(map(_threads, self._members())):
             with suppress(ProcessLookupError):
                 if hasattr(os, "sched_setaffinity"):
                     os.sched_setaffinity(thread, devices)
@@ -114,10 +123,18 @@ class LocalWorker:
         self._last_cpu = max(self._last_cpu, cpu_nanos)
         self._ended = True
 
+    def _members(self) -> list[int]:
+        return family_of(self.pid) if self._family else [self.pid]
+
     def _signal(self, number: signal.Signals) -> None:
-        if not self._ended:
+        """The process first: once it stands still, it starts no others."""
+        if self._ended:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        for member in self._members()[1:]:
             with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                os.kill(member, number)
 
 
 class _Link(asyncio.Protocol):

@@ -198,7 +198,7 @@ def _market(
 def _here(home: Home) -> tuple[DeviceKind, Offer]:
     """This machine's cores as one device, at the price of its configuration."""
     pool = _pool()
-    kind = local_kind(home, len(pool.devices))
+    kind = local_kind(home.calibrations, len(pool.devices))
     hourly = pool.price.nano_usd_per_device_hour * len(pool.devices)
     return kind, Offer(
         kind=kind.name,
@@ -279,7 +279,11 @@ def training_wish_of(
     )
     choices: list[TrainingChoice] = []
     for count, name in devices:
-        kind = local_kind(home, count) if name == HERE else lookup_device_kind(name, facts.devices)
+        kind = (
+            local_kind(home.calibrations, count)
+            if name == HERE
+            else lookup_device_kind(name, facts.devices)
+        )
         offer = _cheapest(offers, kind.name)
         if name == HERE:
             count, offer = 1, _here(home)[1]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from meted.domain.algorithm import Parallelism, ServingAlgorithm
@@ -29,9 +30,9 @@ from meted.predict.setup import Setup
 SHARES = (0.5, 0.99)
 
 
-def local_kind(home: Home, threads: int | None) -> DeviceKind:
+def local_kind(calibrations: Path, threads: int | None) -> DeviceKind:
     """This machine's cores, measured now if they never were."""
-    probed = ProbedDevices(home.calibrations / "devices")
+    probed = ProbedDevices(calibrations / "devices")
     count = threads or _cores()
     return device_kind(probed.known(count) or probed.measure(count))
 
@@ -60,7 +61,7 @@ def predicted(
     SaturatedError, and ValueError for what does not go together.
     """
     facts = resolve_model(model, home=home)
-    kind = local_kind(home, threads) if device == HERE else lookup_device_kind(device)
+    kind = local_kind(home.calibrations, threads) if device == HERE else lookup_device_kind(device)
     tensor = tensor or max(1, devices // pipeline)
     if tensor * pipeline != devices:
         raise ValueError(

@@ -86,7 +86,7 @@ def resets_at(window: Window) -> str | None:
 def job_without_money(lack: NoMoney | None) -> str:
     """Why a job waits."""
     if lack is None:
-        return "its budget's money is reserved by others"
+        return "its budget is asked for money, which other work or another house holds"
     return (
         f"budget {lack.budget.name!r} has ${usd(lack.spent)} spent and "
         f"${usd(lack.reserved)} reserved of ${usd(lack.budget.limit)}; the next part may "

@@ -9,14 +9,15 @@ from meted.domain.units import DeploymentName
 from meted.live.checkpoints import Checkpoint, CheckpointError
 from meted.live.doors import HouseError
 from meted.live.engine_settings import check_served_settings, draft_of
+from meted.live.fronts import front_document
 from meted.live.house import House
 from meted.live.importing import import_checkpoint
-from meted.live.lever_doors import Front, FrontPoint, RolloutWish
+from meted.live.lever_doors import FrontPoint, RolloutWish
 from meted.live.rollout_record import RolloutRecord, Written, configuration, lever_of
 from meted.live.rollout_savings import tokens_served
 from meted.live.rollout_start import QualityError, check_context, plan_of, second_arm, verdict_on
 from meted.live.rollout_views import receipt_view, rollout_view, savings_view
-from meted.live.store import Document, StoreDownError
+from meted.live.store import StoreDownError
 from meted.optimise.receipt import Receipt, ReceiptId, Status
 
 INVALID = "invalid_request_error"
@@ -121,14 +122,12 @@ class HouseLevers:
 
     async def save_front(self, deployment: str, points: tuple[FrontPoint, ...]) -> dict[str, Any]:
         house = self._house
-        front = Front(deployment=deployment, at=house.clock.wall() / 1e6, points=points)
-        body = msgspec.json.encode(front)
-        document = Document(kind=Written.FRONT, name=deployment, body=body.decode())
+        document = front_document(deployment, points, house.clock.wall())
         try:
             await house.metering.in_writer(lambda: house.store.append_documents([document]))
         except StoreDownError as error:
             raise _down(error) from error
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(document.body)
 
     def _view(self, record: RolloutRecord) -> dict[str, Any]:
         rollouts = self._house.rollouts

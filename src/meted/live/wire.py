@@ -24,6 +24,7 @@ from meted.domain.request import (
 )
 from meted.domain.step import StepOutput, StepShare
 from meted.domain.units import RequestId
+from meted.live.lever_doors import FrontPoint
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 256 * 1024 * 1024
@@ -172,7 +173,7 @@ class Evaluated(Frame, frozen=True):
 
 
 class Checkpointed(Frame, frozen=True):
-    """All work up to this step is durable."""
+    """All work up to this step is durable. A search's steps are told by this alone."""
 
     step: int
     cpu_ns: int
@@ -185,8 +186,14 @@ class Paused(Frame, frozen=True):
     cpu_ns: int
 
 
+class FrontFound(Frame, frozen=True):
+    """A search of serving is over: what it measured of its base, for the page."""
+
+    points: tuple[FrontPoint, ...]
+
+
 class Finished(Frame, frozen=True):
-    """The job is done and its checkpoint is registered under this name."""
+    """The job is done; a checkpoint that it made is registered under this name."""
 
     checkpoint: str
     cpu_ns: int
@@ -205,7 +212,15 @@ ToReplica = Add | Cancel | Stop
 ToTrainer = Pause | Resume | Stop
 FromReplica = Ready | Admitted | Rejected | Stepped | Failed
 FromTrainer = (
-    Planned | Trained | PhaseChanged | Evaluated | Checkpointed | Paused | Finished | Failed
+    Planned
+    | Trained
+    | PhaseChanged
+    | Evaluated
+    | Checkpointed
+    | Paused
+    | FrontFound
+    | Finished
+    | Failed
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -8,7 +8,7 @@ from typing import Any
 
 from meted.domain.deployment import Task
 from meted.domain.engine_settings import EngineSettings
-from meted.domain.job import TrainingSpec
+from meted.domain.job import JobSpec
 from meted.domain.request import ChatPrompt, EmbeddingPrompt, FinishReason, Outcome, TextPrompt
 from meted.domain.units import (
     BudgetName,
@@ -119,7 +119,7 @@ class FakeDoors(FakeLevers, FakeMoney):
         self.manners = manners or Manners()
         self.tickets: list[FakeTicket] = []
         self.ended: list[Ended] = []
-        self.specs: list[TrainingSpec] = []
+        self.specs: list[JobSpec] = []
         self.settings: dict[str, EngineSettings] = {}
         self.stopping = False
         self.status_body: dict[str, Any] = {"version": "fake", "deployments": [], "jobs": []}
@@ -387,7 +387,7 @@ class FakeDoors(FakeLevers, FakeMoney):
         del self._deployed[name]
         return {"name": name}
 
-    async def train(self, spec: TrainingSpec) -> dict[str, Any]:
+    async def submit_job(self, spec: JobSpec) -> dict[str, Any]:
         if any(known.name == spec.name for known in self.specs):
             raise HouseError(
                 f"a job '{spec.name}' exists; choose another name",

@@ -87,6 +87,8 @@ def _body(name: str, phase: str) -> dict[str, Any]:
         "blocks_most": 24,
         "looks": [6, 9, 12],
         "void": 1,
+        "quiet": 0,
+        "waiting": None,
         "turn": {
             "number": 15,
             "arm": "second",

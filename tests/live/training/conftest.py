@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,12 @@ from meted.live.training.house import House
 from meted.live.training.loop import Loop
 from meted.live.training.model import load_trainee
 from meted.live.training.spec import spec_from_mapping
-from meted.live.wire import Frame
+from meted.testing.recording_link import RecordingLink
 
 torch.set_num_threads(1)
 
 
-class Recorder:
-    """A house in the same process: keeps what it is told, gives orders after a count of polls."""
-
-    def __init__(self, orders: dict[int, list[Frame]] | None = None) -> None:
-        self.frames: list[Frame] = []
-        self.closed = False
-        self.polls = 0
-        self._orders = orders or {}
-
-    def send(self, frames: Sequence[Frame]) -> None:
-        self.frames += frames
-
-    def receive(self, *, block: bool) -> list[Any]:
-        self.polls += 1
-        orders = self._orders.pop(self.polls, [])
-        if block and not orders:
-            self.closed = True
-        return orders
-
-    def of(self, kind: type[Frame]) -> list[Any]:
-        return [frame for frame in self.frames if isinstance(frame, kind)]
+Recorder = RecordingLink
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from meted.domain.job import TrainingSpec
+from meted.live.job_folder import claim
 from meted.live.training.errors import TrainingError
-from meted.live.training.worker import _claim, run_job
+from meted.live.training.worker import run_job
 from meted.live.wire import Failed
 
 from .conftest import Recorder
@@ -25,7 +26,7 @@ def test_what_is_wrong_reaches_the_user_as_a_sentence(tmp_path: Path, spec: Trai
 
 
 def test_a_folder_belongs_to_one_spec(tmp_path: Path, spec: TrainingSpec) -> None:
-    _claim(tmp_path / "job", spec)
-    _claim(tmp_path / "job", spec)
+    claim(tmp_path / "job", spec)
+    claim(tmp_path / "job", spec)
     with pytest.raises(TrainingError, match="begun with another spec; choose another name"):
-        _claim(tmp_path / "job", replace(spec, seed=9))
+        claim(tmp_path / "job", replace(spec, seed=9))

@@ -13,13 +13,13 @@ from meted.live.wire import Channel, Failed, Frame, FromTrainer
 
 
 class TrainerProcess:
-    """Starts `python -m meted.live.training`, keeps what it says and ends it with the block."""
+    """Starts `python -m meted.live.job_worker`, keeps what it says and ends it with the block."""
 
     def __init__(self, *, spec: TrainingSpec, registry: Path, workdir: Path) -> None:
         self.house_end, worker_end = socket.socketpair()
         self.channel = Channel(self.house_end, FromTrainer)
         self.frames: list[Any] = []
-        command = [sys.executable, "-m", "meted.live.training", "--fd", str(worker_end.fileno())]
+        command = [sys.executable, "-m", "meted.live.job_worker", "--fd", str(worker_end.fileno())]
         command += ["--spec", msgspec.json.encode(spec).decode(), "--registry", str(registry)]
         command += ["--workdir", str(workdir), "--threads", "2"]
         self.process = subprocess.Popen(command, pass_fds=[worker_end.fileno()])

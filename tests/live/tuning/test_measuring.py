@@ -1,13 +1,15 @@
 """Measurements on real replica processes of the engine without weights."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from meted.domain.configuration import Configuration
 from meted.domain.engine_settings import EngineSettings
-from meted.domain.pool import Device, Pool, Price
 from meted.domain.units import Micros, NanoUSD, Tokens
 from meted.live.local_host import LocalHost
 from meted.live.tuning.measuring import Measurer, reference_micros
@@ -15,12 +17,10 @@ from meted.live.tuning.recorded import Recorded
 from meted.live.tuning.searching import search_serving
 from meted.optimise.belief import Candidate
 from meted.optimise.search import Search
-from meted.optimise.search_values import Budget
+from meted.optimise.search_values import Budget, Measured
 
 FAKE = EngineSettings(engine="meted.testing.fake_engine:FakeEngine")
-POOL = Pool(
-    devices=(Device(index=0),), price=Price(nano_usd_per_device_hour=NanoUSD(3_600_000_000))
-)
+PRICE = NanoUSD(3_600_000_000)
 """$3.60 a device-hour: a device-second costs $0.001."""
 
 
@@ -45,12 +45,18 @@ def make(folder: Path, name: str, **manners: int) -> Configuration:
     return Configuration(checkpoint=name, settings=FAKE)
 
 
-def measurer(folder: Path, requests: list[Recorded]) -> Measurer:
+def measurer(
+    folder: Path, requests: list[Recorded], mind: Callable[[], None] = lambda: None
+) -> Measurer:
+    """What else this machine does is no matter of these tests."""
     return Measurer(
         host=LocalHost(folder / "logs"),
-        pool=POOL,
         checkpoints=folder / "checkpoints",
         traffic=requests,
+        devices=(0,),
+        price=PRICE,
+        mind=mind,
+        most_others=2.0,
     )
 
 
@@ -138,3 +144,67 @@ async def test_a_search_finds_the_cheaper_of_two(tmp_path: Path) -> None:
     assert found.chosen == cheap
     assert {keys["cheap"], keys["dear"]} == set(seen)
     assert found.answer.effort <= 3.0 + 1e-9
+
+
+class Orders:
+    """What a house makes of a search: on its n-th look it is kept waiting, or told to end."""
+
+    def __init__(self, *, waits: tuple[int, ...] = (), ends: int = 0) -> None:
+        self.looks, self._waits, self._ends = 0, waits, ends
+
+    def __call__(self) -> None:
+        self.looks += 1
+        if self.looks in self._waits:
+            time.sleep(0.9)
+        if self.looks == self._ends:
+            raise InterruptedError("told to end")
+
+
+def one_of(found: Configuration) -> Search:
+    """A search that is sure of its only candidate after one measurement."""
+    candidate = Candidate(key=str(found), traits=(), log_cost=0.0, doubt=0.3)
+    return Search(candidates=(candidate,), budget=Budget(effort=3.0))
+
+
+async def test_a_measurement_that_stood_still_is_made_again_and_both_are_paid(
+    tmp_path: Path,
+) -> None:
+    one = make(tmp_path, "any", decode_us=3_000)
+    measuring = measurer(tmp_path, traffic(24), Orders(waits=(2,)))
+    found = await search_serving(one_of(one), [one], measuring, pauses=(0.1,))
+    assert len(measuring.log) == 2 and found.disturbed == 0
+    held = sum(replayed.load_s + replayed.seconds for _, _, replayed in measuring.log)
+    assert found.answer.dollars == pytest.approx(held * 0.001 * 1e9, abs=2)
+
+
+async def test_one_that_can_never_be_quiet_is_believed_and_counted(tmp_path: Path) -> None:
+    one = make(tmp_path, "any", decode_us=3_000)
+    measuring = measurer(tmp_path, traffic(24), Orders(waits=tuple(range(1, 200))))
+    found = await search_serving(one_of(one), [one], measuring, pauses=(0.1,))
+    assert found.chosen == one
+    assert (len(measuring.log), found.disturbed) == (2 * len(found.evidence), len(found.evidence))
+
+
+async def test_an_order_to_end_ends_the_replica_too(tmp_path: Path) -> None:
+    one = make(tmp_path, "any", decode_us=3_000)
+    measuring = measurer(tmp_path, traffic(40), Orders(ends=3))
+    with pytest.raises(InterruptedError):
+        await measuring.measure(one, 1.0)
+    assert not [child for child in psutil.Process().children() if "replica" in command(child)]
+
+
+def command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+async def test_what_was_measured_before_goes_on_with_the_requests_after_it(tmp_path: Path) -> None:
+    one = make(tmp_path, "any", decode_us=100)
+    requests = [*traffic(6, prompt=20), *traffic(6, prompt=40)]
+    before = Measured(key=str(one), effort=0.5, cost=1.0)
+    measuring = measurer(tmp_path, requests)
+    measuring.resume([before])
+    await measuring.measure(one, 0.5)
+    assert {found.prompt_tokens for found in measuring.log[0][2].requests} == {40}

@@ -14,7 +14,7 @@ from meted.live.checkpoints import (
     load_tokenizer,
 )
 from meted.live.checkpoints.checkpoint import GGUF_MODEL
-from meted.live.training.worker import make_encoder
+from meted.live.training.encoder import make_encoder
 from meted.live.variants.records import read_records
 from meted.live.variants.text import Amounts, JudgingText, read_judging_text
 from meted.live.variants.trials import Trials

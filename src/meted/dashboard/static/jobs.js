@@ -1,10 +1,11 @@
-// Training jobs: how far, how well, how much.
+// Jobs, trainings and searches: how far, how well, how much.
 
 import { Chart } from "./charts.js";
 import { count, dollars, el, number } from "./format.js";
 
 const FINAL = ["done", "failed", "cancelled"];
 const SHOWN_FINAL = 3;
+const UNITS = { training: "Step", variants: "Levers tried", serving: "Requests measured" };
 const cards = new Map();
 
 /** Show the jobs that are under way and the last that ended, newest first. */
@@ -33,7 +34,7 @@ export function showJobs(place, jobs) {
 
 function empty() {
   return el("p", "card empty", [
-    "No training job. Start one on what serving leaves over: ",
+    "No job. Start one on what serving leaves over: ",
     el("code", "", "meted train --model smollm2-135m --data book.txt --name mine"),
   ]);
 }
@@ -46,11 +47,11 @@ function newCard(job) {
     facts: el("div"),
     error: el("p", "error"),
   };
-  const curve = el("div");
+  card.curve = el("div");
   const head = el("header", "", [card.title, card.status]);
   const left = el("div", "", [card.bar, card.facts, card.error]);
-  card.node = el("article", "card job", [head, el("div", "body", [left, curve])]);
-  card.chart = new Chart(curve, {
+  card.node = el("article", "card job", [head, el("div", "body", [left, card.curve])]);
+  card.chart = new Chart(card.curve, {
     title: `Loss of ${job.name} by step`,
     lines: [{ name: "training loss", colour: "request" }, { name: "held-out loss", colour: "second", dots: true }],
     time: false, places: 3, height: 220,
@@ -67,18 +68,23 @@ function fill(card, job) {
   card.error.hidden = !job.error;
   const held = [job.held_out_before, job.held_out].map((loss) => number(loss, 3)).join(" → ");
   const converted = job.held_out_converted == null ? "" : `, served ${number(job.held_out_converted, 3)}`;
-  const rows = [
-    ["Step", `${count(job.step)} of ${count(job.total_steps)}`],
-    ["How", [job.method, job.optimizer, `on ${job.base}`].filter(Boolean).join(", ")],
+  const trains = job.kind === "training";
+  const training = [
     ["Held-out loss", held + converted],
     ["Tokens", `${count(job.tokens)}, ${number(job.tokens_per_second, 0)} per second`],
+  ];
+  const rows = [
+    [UNITS[job.kind] ?? "Step", `${count(job.step)} of ${count(job.total_steps)}`],
+    ["What", job.what],
+    ...(trains ? training : []),
     ["Spent", dollars(job.cost_nano_usd ?? 0)],
-    ...(FINAL.includes(job.status) ? [] : [["To finish", toFinish(job)]]),
+    ...(trains && !FINAL.includes(job.status) ? [["To finish", toFinish(job)]] : []),
     ["Core-seconds", number(job.device_seconds, 1)],
     ["For", job.tenant],
   ];
   card.facts.replaceChildren(el("dl", "pairs", rows.flatMap(([name, value]) => [el("dt", "", name), el("dd", "", value)])));
-  card.chart.show(...curves(job.losses ?? []));
+  card.curve.hidden = !trains;
+  if (trains) card.chart.show(...curves(job.losses ?? []));
 }
 
 function toFinish(job) {

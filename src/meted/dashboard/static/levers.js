@@ -38,7 +38,7 @@ function card(one) {
     ["From", one.first.configuration],
     ["To", one.second.configuration],
     ["Serves now", one.serving],
-    ["This turn", turn(one.turn)],
+    ["This turn", one.waiting ?? turn(one.turn)],
     ["Blocks", `${count(one.blocks_done)} of ${count(one.blocks_most)} at most, ${count(one.void)} void`],
     ["Quality", one.quality?.reason ?? "–"],
   ];

@@ -9,6 +9,7 @@ import msgspec
 from meted.domain.deployment import Deployment
 from meted.domain.job import Job
 from meted.domain.units import DeploymentName, JobName, NanoUSD
+from meted.live.job_codec import job_of_stored
 from meted.live.store import LossRow, Total
 from meted.live.stores.database import Database, Row, Statements, check_storable, whole
 
@@ -68,7 +69,7 @@ class Memory:
         return [msgspec.json.decode(body, type=Deployment) for body in self._bodies("deployments")]
 
     def jobs(self) -> list[Job]:
-        return [msgspec.json.decode(body, type=Job) for body in self._bodies("jobs")]
+        return [job_of_stored(body) for body in self._bodies("jobs")]
 
     def _bodies(self, table: str) -> list[Any]:
         rows = self._rows(f"SELECT body FROM {table} WHERE house = ? ORDER BY position")

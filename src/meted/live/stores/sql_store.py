@@ -19,6 +19,7 @@ from meted.domain.units import (
 from meted.ledger.price_book import PriceBook, PriceVersion
 from meted.ledger.rates import RateBook, RateVersion
 from meted.live.doors import Key
+from meted.live.job_codec import stored_job
 from meted.live.store import AuditEntry, Batch, Crashed, Document, Lease, LeaseWish, LossRow, Total
 from meted.live.stores.accounts import AccountNumbers
 from meted.live.stores.database import Database, Statements
@@ -132,7 +133,7 @@ class SqlStore:
         return self._memory.deployments()
 
     def save_job(self, job: Job) -> None:
-        self._memory.save("jobs", job.spec.name, job)
+        self._memory.save("jobs", job.spec.name, stored_job(job))
 
     def jobs(self) -> Sequence[Job]:
         return self._memory.jobs()

@@ -1,11 +1,15 @@
-"""A trainer's line to the house: what it reports, and what it is told between micro-batches."""
+"""A job's line to the house: what its process reports, and what it is told between two parts."""
 
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from meted.domain.job import TrainingPhase
-from meted.live.wire import Frame, Pause, Paused, PhaseChanged, Resume, Stop
+from meted.live.checkpoints import CheckpointError
+from meted.live.training.errors import TrainingError
+from meted.live.wire import Failed, Frame, Pause, Paused, PhaseChanged, Resume, Stop
 
 
 class Link(Protocol):
@@ -24,10 +28,11 @@ class StopOrdered(Exception):  # noqa: N818 (an order, no error)
 
 
 class House:
-    """Reports to the house and heeds its orders."""
+    """Reports to the house and heeds its orders. clock: the worker's CPU clock, in nanoseconds."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, clock: Callable[[], int] = time.process_time_ns) -> None:
         self._link = link
+        self.clock = clock
 
     @property
     def link(self) -> Link:
@@ -38,7 +43,7 @@ class House:
 
     def turn_to(self, phase: TrainingPhase) -> None:
         """Say what the device time from here on is for."""
-        self.tell(PhaseChanged(phase, cpu_nanos()))
+        self.tell(PhaseChanged(phase, self.clock()))
 
     def heed(self, make_durable: Callable[[], int]) -> None:
         """Do what was ordered meanwhile; between orders this costs one system call.
@@ -52,7 +57,7 @@ class House:
                 match order:
                     case Pause():
                         if not paused:
-                            self.tell(Paused(make_durable(), cpu_nanos()))
+                            self.tell(Paused(make_durable(), self.clock()))
                         paused = True
                     case Resume():
                         paused = False
@@ -65,6 +70,22 @@ class House:
                 raise StopOrdered
             if not paused:
                 return
+
+
+def reported(house: House, work: Callable[[], None]) -> int:
+    """Do a job's work to its end, or to the order to stop; the exit status of its process.
+
+    What a user can mend is told to the house as a sentence.
+    """
+    try:
+        work()
+    except StopOrdered:
+        return 0
+    except (CheckpointError, TrainingError, ValueError, OSError, MemoryError) as error:
+        traceback.print_exc(file=sys.stderr)
+        house.tell(Failed(str(error) or "memory ran out; take a smaller micro_batch"))
+        return 1
+    return 0
 
 
 def cpu_nanos() -> int:

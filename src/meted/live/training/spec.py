@@ -2,20 +2,24 @@
 
 import difflib
 import importlib.util
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import yaml
 
 from meted.domain.job import AutoTraining, LoraTargets, Method, TrainingSpec
+from meted.live.job_checks import (
+    check_common,
+    check_keys,
+    check_number,
+    convert,
+    refuse,
+    required,
+)
 from meted.live.training.auto_spec import check_auto
 
-DEFAULT_TENANT = "default"
 OPTIMIZER_NAMES = (
     "gd",
     "sgd",
@@ -34,14 +38,6 @@ OPTIMIZER_NAMES = (
 )
 PRECISIONS = ("auto", "fp32", "bf16")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FIELDS = tuple(field.name for field in fields(TrainingSpec))
-_REQUIRED = tuple(
-    field.name
-    for field in fields(TrainingSpec)
-    if field.default is MISSING and field.name != "tenant"
-)
-
 
 def load_spec_yaml(path: str | Path) -> TrainingSpec:
     """The checked spec in a YAML file, whose keys are the fields of `TrainingSpec`.
@@ -57,7 +53,8 @@ def load_spec_yaml(path: str | Path) -> TrainingSpec:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from None
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds no keys; expected at least {', '.join(_REQUIRED)}")
+        expected = ", ".join(required(TrainingSpec))
+        raise ValueError(f"{path} holds no keys; expected at least {expected}")
     mapping: dict[str, Any] = {str(key): value for key, value in content.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if "model" in mapping:
         if "base" in mapping:
@@ -82,25 +79,14 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> TrainingSpec:
 
 
 def _spec(mapping: Mapping[str, Any], *, strict: bool) -> TrainingSpec:
-    for key in mapping:
-        if key not in _FIELDS:
-            near = difflib.get_close_matches(key, _FIELDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_FIELDS)}"
-            raise ValueError(f"unknown key {key!r} in a training spec; {hint}")
-    missing = [name for name in _REQUIRED if mapping.get(name) is None]
-    if missing:
-        raise ValueError(f"a training spec needs {' and '.join(missing)}; add what is missing")
+    check_keys(mapping, TrainingSpec)
     completed = dict(mapping)
     completed["auto"] = _auto(completed.get("auto"))
-    completed.setdefault("tenant", DEFAULT_TENANT)
     if completed.get("steps") is None and completed.get("epochs") is None:
         completed["epochs"] = 1
     if completed.get("optimizer") == "gd":
         completed["batch_tokens"] = None
-    try:
-        spec = msgspec.convert(completed, TrainingSpec, strict=strict)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"wrong value in a training spec: {error}") from None
+    spec: TrainingSpec = convert(completed, TrainingSpec, strict=strict)
     check_spec(spec)
     return spec
 
@@ -126,41 +112,37 @@ def check_spec(spec: TrainingSpec) -> None:
 
     Raises ValueError with the field, its value and what was expected.
     """
-    if not _NAME.fullmatch(spec.name):
-        _refuse("name", spec.name, "1 to 64 letters, digits, '.', '_' or '-', not starting with .-")
-    for field in ("base", "data", "tenant"):
-        if not getattr(spec, field).strip():
-            _refuse(field, getattr(spec, field), "something other than blank")
+    check_common(spec)
     if spec.method not in tuple(Method):
-        _refuse("method", spec.method, f"one of {', '.join(Method)}")
+        refuse("method", spec.method, f"one of {', '.join(Method)}")
     _check_optimizer(spec.optimizer)
     if (spec.steps is None) == (spec.epochs is None):
         raise ValueError(
             f"steps is {spec.steps} and epochs is {spec.epochs}; give exactly one of them"
         )
-    _check_number("steps", spec.steps, low=1, high=10_000_000)
-    _check_number("epochs", spec.epochs, low=0, high=10_000, open_low=True)
-    _check_number("learning_rate", spec.learning_rate, low=0, high=1000, open_low=True)
-    _check_number("sequence_tokens", spec.sequence_tokens, low=16, high=8192)
-    _check_number("micro_batch", spec.micro_batch, low=1, high=1024)
-    _check_number("batch_tokens", spec.batch_tokens, low=1, high=2**31)
+    check_number("steps", spec.steps, low=1, high=10_000_000)
+    check_number("epochs", spec.epochs, low=0, high=10_000, open_low=True)
+    check_number("learning_rate", spec.learning_rate, low=0, high=1000, open_low=True)
+    check_number("sequence_tokens", spec.sequence_tokens, low=16, high=8192)
+    check_number("micro_batch", spec.micro_batch, low=1, high=1024)
+    check_number("batch_tokens", spec.batch_tokens, low=1, high=2**31)
     if spec.batch_tokens is not None and spec.batch_tokens < spec.sequence_tokens:
-        _refuse(
+        refuse(
             "batch_tokens", spec.batch_tokens, f"at least sequence_tokens ({spec.sequence_tokens})"
         )
-    _check_number("lora_rank", spec.lora_rank, low=1, high=1024)
-    _check_number("lora_alpha", spec.lora_alpha, low=0, high=65_536, open_low=True)
+    check_number("lora_rank", spec.lora_rank, low=1, high=1024)
+    check_number("lora_alpha", spec.lora_alpha, low=0, high=65_536, open_low=True)
     if spec.lora_targets not in tuple(LoraTargets):
-        _refuse("lora_targets", spec.lora_targets, f"one of {', '.join(LoraTargets)}")
-    _check_number("patience", spec.patience, low=1, high=10_000)
-    _check_number("warmup", spec.warmup, low=0, high=0.5)
-    _check_number("weight_decay", spec.weight_decay, low=0, high=1)
-    _check_number("held_out", spec.held_out, low=0, high=0.5, open_low=True)
-    _check_number("eval_every", spec.eval_every, low=1, high=10_000_000)
-    _check_number("checkpoint_every", spec.checkpoint_every, low=1, high=10_000_000)
-    _check_number("seed", spec.seed, low=0, high=2**63 - 1)
+        refuse("lora_targets", spec.lora_targets, f"one of {', '.join(LoraTargets)}")
+    check_number("patience", spec.patience, low=1, high=10_000)
+    check_number("warmup", spec.warmup, low=0, high=0.5)
+    check_number("weight_decay", spec.weight_decay, low=0, high=1)
+    check_number("held_out", spec.held_out, low=0, high=0.5, open_low=True)
+    check_number("eval_every", spec.eval_every, low=1, high=10_000_000)
+    check_number("checkpoint_every", spec.checkpoint_every, low=1, high=10_000_000)
+    check_number("seed", spec.seed, low=0, high=2**63 - 1)
     if spec.precision not in PRECISIONS:
-        _refuse("precision", spec.precision, f"one of {', '.join(PRECISIONS)}")
+        refuse("precision", spec.precision, f"one of {', '.join(PRECISIONS)}")
     if spec.auto is not None:
         check_auto(spec, spec.auto)
 
@@ -169,7 +151,7 @@ def _check_optimizer(name: str) -> None:
     if name not in OPTIMIZER_NAMES:
         near = difflib.get_close_matches(name, OPTIMIZER_NAMES, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        _refuse("optimizer", name, f"one of {', '.join(OPTIMIZER_NAMES)}{hint}")
+        refuse("optimizer", name, f"one of {', '.join(OPTIMIZER_NAMES)}{hint}")
     if name == "adamw8bit" and not has_low_bit():
         raise ValueError(
             "optimizer is 'adamw8bit', which needs bitsandbytes; install meted[low-bit] and start "
@@ -180,18 +162,3 @@ def _check_optimizer(name: str) -> None:
 def has_low_bit() -> bool:
     """Whether the library of 8-bit optimizers is installed."""
     return importlib.util.find_spec("bitsandbytes") is not None
-
-
-def _check_number(
-    field: str, value: float | None, *, low: float, high: float, open_low: bool = False
-) -> None:
-    if value is None:
-        return
-    fits = math.isfinite(value) and low <= value <= high and not (open_low and value == low)
-    if not fits or isinstance(value, bool):
-        at_least = f"more than {low}" if open_low else f"at least {low}"
-        _refuse(field, value, f"{at_least} and at most {high}")
-
-
-def _refuse(field: str, value: object, expected: str) -> None:
-    raise ValueError(f"{field} is {value!r}, expected {expected}; correct it and submit again")

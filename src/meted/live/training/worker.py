@@ -2,22 +2,18 @@
 # pyright: reportUnknownMemberType=false
 
 import gc
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import torch
-from openvino_genai import Tokenizer
 
 from meted.domain.job import TrainingPhase, TrainingSpec
-from meted.live.checkpoints import CheckpointError, CheckpointRegistry, load_tokenizer
+from meted.live.checkpoints import CheckpointRegistry, load_tokenizer
 from meted.live.checkpoints.builtin import BUILTINS
+from meted.live.job_folder import claim
 from meted.live.training.checkpoint import CheckpointFolder, write_whole
 from meted.live.training.data import (
-    ChatTurn,
     Dataset,
     Encoder,
     encode_documents,
@@ -26,15 +22,16 @@ from meted.live.training.data import (
     read_documents,
     save_dataset,
 )
+from meted.live.training.encoder import make_encoder
 from meted.live.training.errors import TrainingError
-from meted.live.training.house import House, Link, StopOrdered, cpu_nanos
+from meted.live.training.house import House, Link, cpu_nanos, reported
 from meted.live.training.loop import Loop
 from meted.live.training.model import load_trainee
 from meted.live.training.publish import publish
 from meted.live.training.spec import check_spec
 from meted.live.training.trial_run import Shifted
 from meted.live.training.tuning import Search
-from meted.live.wire import Evaluated, Failed, Finished
+from meted.live.wire import Evaluated, Finished
 
 
 def run_job(
@@ -43,16 +40,12 @@ def run_job(
     """Run a job to its end, or to the order to stop; the exit status of the process."""
     torch.set_num_threads(threads)
     house = House(link)
-    try:
+
+    def work() -> None:
         check_spec(spec)
         _run(spec, CheckpointRegistry(registry_folder), workdir, house)
-    except StopOrdered:
-        return 0
-    except (CheckpointError, TrainingError, ValueError, OSError, MemoryError) as error:
-        traceback.print_exc(file=sys.stderr)
-        house.tell(Failed(str(error) or "memory ran out; take a smaller micro_batch"))
-        return 1
-    return 0
+
+    return reported(house, work)
 
 
 def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house: House) -> None:
@@ -64,7 +57,7 @@ def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house:
             f"sequence_tokens is {spec.sequence_tokens}, but {spec.base!r} has a context of "
             f"{base.context_tokens}; lower sequence_tokens"
         )
-    _claim(workdir, spec)
+    claim(workdir, spec)
     dataset = prepare_data(spec, workdir, lambda: make_encoder(load_tokenizer(base)))
     folder = registry.trainable_folder(spec.base)
     to_end = True
@@ -108,20 +101,6 @@ def _run(spec: TrainingSpec, registry: CheckpointRegistry, workdir: Path, house:
     )
 
 
-def _claim(workdir: Path, spec: TrainingSpec) -> None:
-    """Note the spec in the job's folder. Raises TrainingError if another spec began there."""
-    path, encoded = workdir / "spec.json", msgspec.json.encode(spec)
-    if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        with write_whole(path) as file:
-            file.write(encoded)
-    elif msgspec.json.decode(path.read_bytes(), type=TrainingSpec) != spec:
-        raise TrainingError(
-            f"{workdir} holds a job that was begun with another spec; choose another name for "
-            "this job, or remove that folder"
-        )
-
-
 def prepare_data(spec: TrainingSpec, workdir: Path, encoder: Callable[[], Encoder]) -> Dataset:
     """The job's sequences: read once, then kept in its folder."""
     path = workdir / "data.npz"
@@ -136,22 +115,3 @@ def prepare_data(spec: TrainingSpec, workdir: Path, encoder: Callable[[], Encode
         with write_whole(path) as file:
             save_dataset(dataset, file)
     return load_dataset(path)
-
-
-def make_encoder(tokenizer: Tokenizer) -> Encoder:
-    """An encoder around the tokenizer that serving uses too."""
-
-    def encode(text: str) -> Sequence[int]:
-        return tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
-
-    def render(turns: Sequence[ChatTurn]) -> str:
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        try:
-            return tokenizer.apply_chat_template(messages, add_generation_prompt=False)
-        except RuntimeError as error:
-            raise ValueError(
-                f"the base's chat template refuses a chat that begins {str(turns[0])[:80]!r}: "
-                f"{error}; correct the data"
-            ) from None
-
-    return Encoder(encode=encode, render=render, eos=tokenizer.get_eos_token_id())

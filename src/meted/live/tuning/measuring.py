@@ -1,14 +1,16 @@
 """One measurement of a search: so much of the recorded traffic on one configuration."""
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
 from meted.domain.configuration import Configuration
-from meted.domain.pool import Pool
 from meted.domain.units import Micros, NanoUSD
 from meted.live.host import Host
 from meted.live.tuning.recorded import Recorded
@@ -18,6 +20,9 @@ from meted.predict.request_work import request_micros
 from meted.predict.step_time import DEVICE_PRIOR
 
 LEAST_REQUESTS = 3
+MOST_OTHERS = 0.15
+BEAT_S = 0.1
+MOST_STOOD_S = 0.5
 SHARE = 0.95
 NANOS_PER_HOUR = 3.6e12
 
@@ -30,18 +35,26 @@ class Measurer:
     means equal requests. Cost is device time times the pool's price, for each million tokens of
     the traffic's mix: parts with longer prompts are weighed by what one reference step model says
     of them. What measuring costs is the whole of what the cores were held for, loading too.
+
+    price: nano-USD for an hour of a device. mind: called some times a second meanwhile; what it
+    raises ends the measurement, and while it waits the measurement stands still. most_others: the
+    share of the cores that others may use before a number is doubted.
     """
 
     host: Host
-    pool: Pool
     checkpoints: Path
     traffic: Sequence[Recorded]
-    devices: tuple[int, ...] = ()
+    devices: tuple[int, ...]
+    price: NanoUSD
+    mind: Callable[[], None] = lambda: None
+    most_others: float = MOST_OTHERS
     log: list[tuple[str, float, Replayed]] = field(
         default_factory=list[tuple[str, float, Replayed]]
     )
     others: float = 0.0
-    """The largest share of the cores that other processes used during a measurement."""
+    """Share of the cores that other processes used during the last measurement."""
+    stood: float = 0.0
+    """Seconds of the last measurement, the longest in a row, that this process stood still."""
     _done: dict[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
@@ -49,30 +62,41 @@ class Measurer:
             raise ValueError(
                 f"the traffic has {len(self.traffic)} requests, expected {LEAST_REQUESTS} or more"
             )
-        if not self.devices:
-            self.devices = tuple(one.index for one in self.pool.devices)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the last measurement says little, because others were busy or it stood still."""
+        return self.others > self.most_others or self.stood > MOST_STOOD_S
+
+    def resume(self, told: Sequence[Measured]) -> None:
+        """Go on after these measurements: each configuration with the requests that come next."""
+        for one in told:
+            count = self._count(one.effort)
+            self._done[one.key] = (self._done.get(one.key, 0) + count) % len(self.traffic)
 
     async def measure(self, configuration: Configuration, effort: float) -> Measured:
         """effort: share of the traffic, 0 to 1. A configuration that fails is refused with why."""
         key = str(configuration)
         begin = self._done.get(key, 0)
-        count = max(LEAST_REQUESTS, round(effort * len(self.traffic)))
+        count = self._count(effort)
         part = self._part(begin, count)
         self._done[key] = (begin + count) % len(self.traffic)
-        busy = _busy_nanos()
+        busy, self.others = _busy_nanos(), 0.0
         try:
-            found = await replay(
-                self.host,
-                configuration,
-                part,
-                checkpoints=self.checkpoints,
-                devices=self.devices,
+            found = await self._minded(
+                replay(
+                    self.host,
+                    configuration,
+                    part,
+                    checkpoints=self.checkpoints,
+                    devices=self.devices,
+                )
             )
         except MeasuringError as error:
             return Measured(key=key, effort=effort, cost=None, refused=str(error))
         self.log.append((key, effort, found))
         foreign = _busy_nanos() - busy - found.nanos - found.load_nanos
-        self.others = max(self.others, foreign / self._held(found))
+        self.others = foreign / self._held(found)
         rejected = [one.rejected for one in found.requests if one.rejected]
         spent = NanoUSD(round(self.nano_usd(self._held(found))))
         if rejected:
@@ -94,8 +118,25 @@ class Measurer:
         return self.nano_usd(found.nanos / reference_micros(part) * whole) / 1e9 * 1e6
 
     def nano_usd(self, device_nanos: float) -> float:
-        price = self.pool.price.nano_usd_per_device_hour
-        return device_nanos / NANOS_PER_HOUR * price
+        return device_nanos / NANOS_PER_HOUR * self.price
+
+    async def _minded(self, work: Coroutine[Any, Any, Replayed]) -> Replayed:
+        """Await a replay, with `mind` meanwhile; notices when this process did not run."""
+        task = asyncio.ensure_future(work)
+        self.stood, beat = 0.0, time.monotonic()
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=BEAT_S)
+                self.mind()
+                now = time.monotonic()
+                self.stood, beat = max(self.stood, now - beat - BEAT_S), now
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        return task.result()
+
+    def _count(self, effort: float) -> int:
+        return max(LEAST_REQUESTS, round(effort * len(self.traffic)))
 
     def _held(self, found: Replayed) -> float:
         """Device-nanoseconds for which the cores were this measurement's."""

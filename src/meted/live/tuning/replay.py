@@ -21,6 +21,7 @@ NAME = DeploymentName("measured")
 NO_LIMIT = SLO(ttft_p95=Micros(1), tpot_p95=Micros(1))
 """The replica's process does not know its SLO."""
 LOAD_S = 180.0
+TURN_S = 1.0
 STALL_S = 60.0
 """Seconds without a word after which a replica is given up."""
 
@@ -145,17 +146,21 @@ class _Replay:
             )
 
     async def _wait(self, event: asyncio.Event, stall_s: float) -> None:
-        """Until the event, as long as the replica says something now and then."""
-        self._heard = time.monotonic()
+        """Until the event, as long as the replica says something now and then.
+
+        Silence is counted in turns, not by the clock: where this process stands still, so does the
+        replica.
+        """
+        silent, heard = 0, self._heard
         while not event.is_set():
             self._check()
-            silent = time.monotonic() - self._heard
-            if silent > stall_s:
-                raise MeasuringError(f"{self._configuration} has said nothing for {silent:.0f} s")
+            if silent * TURN_S > stall_s:
+                raise MeasuringError(f"{self._configuration} has said nothing for {stall_s:.0f} s")
             try:
-                await asyncio.wait_for(event.wait(), timeout=1.0)
+                await asyncio.wait_for(event.wait(), timeout=TURN_S)
             except TimeoutError:
-                continue
+                silent = silent + 1 if self._heard == heard else 0
+                heard = self._heard
 
     def _check(self) -> None:
         if self._failure:

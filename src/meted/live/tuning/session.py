@@ -1,16 +1,14 @@
 """A search of serving prepared: traffic, prompts, variants with their verdicts, priors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from meted.domain.configuration import Configuration
-from meted.domain.deployment import SLO
-from meted.domain.pool import Pool
+from meted.domain.search_job import ServingSearch
 from meted.domain.units import NANOS_PER_SECOND, Micros, NanoUSD
-from meted.live.books.recorded import recorded_arrivals
 from meted.live.calibrations import Calibrations
 from meted.live.checkpoints import (
     Checkpoint,
@@ -21,11 +19,10 @@ from meted.live.checkpoints import (
 from meted.live.checkpoints.builtin import BUILTINS
 from meted.live.checkpoints.checkpoint import MODEL
 from meted.live.engines.gguf_weights import gguf_of
-from meted.live.home import Home
 from meted.live.predicted import local_kind
 from meted.live.traffic import HOUSE, TrafficError, parse_traffic, read_trace
 from meted.live.training.data import encode_documents, read_documents
-from meted.live.training.worker import make_encoder
+from meted.live.training.encoder import make_encoder
 from meted.live.tuning.grid import LEVERS, check_levers, grid
 from meted.live.tuning.priors import candidates
 from meted.live.tuning.recorded import Recorded, with_prompts
@@ -39,27 +36,14 @@ LONGEST_TEXT = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a user asks of a search of serving.
+class Machine:
+    """Where a search runs and what it knows: checkpoints, what was measured of the cores, which of
+    them it may use, and nano-USD for an hour of one."""
 
-    traffic: `house`, a trace's path, or numbers as in `parse_traffic`. rate: requests per second to
-    scale it to. text: a file or folder to cut prompts from. requests: of a full measurement.
-    effort: full measurements that the search may spend; budget: or dollars. variants: checkpoints
-    to look at besides the one asked for; None for all made of it. drafts: that may draft.
-    """
-
-    checkpoint: str
-    traffic: str
-    text: Path
-    slo: SLO
-    rate: float | None = None
-    requests: int = 48
-    effort: float = 6.0
-    budget: NanoUSD | None = None
-    variants: tuple[str, ...] | None = None
-    drafts: tuple[str, ...] = ()
-    levers: tuple[str, ...] = LEVERS
-    seed: int = 0
+    registry: CheckpointRegistry
+    calibrations: Path
+    devices: tuple[int, ...]
+    price: NanoUSD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,32 +58,49 @@ class Prepared:
     default: Configuration
 
 
-def prepare(asked: Asked, *, home: Home, pool: Pool) -> Prepared:
-    """Raises TrafficError, CheckpointError or ValueError for what cannot be searched."""
-    check_levers(asked.levers)
-    recorded = _recorded(asked, home)
-    registry = CheckpointRegistry(home.checkpoints)
-    name = asked.checkpoint
-    parent = registry.ensure_builtin(name) if name in BUILTINS else registry.get(name)
-    variants = _variants(registry, parent, asked.variants)
-    threads = len(pool.devices)
-    arrivals = _chosen(asked, recorded, parent.context_tokens)
+def arrivals_of(
+    spec: ServingSearch, registry: CheckpointRegistry, recorded: Callable[[], Sequence[Arrival]]
+) -> list[Arrival]:
+    """The requests that every configuration will answer, the first at moment 0: the traffic's first
+    that the model's context holds, or the house's last. recorded: the house's own, read if asked
+    for. Raises TrafficError or CheckpointError.
+    """
+    check_levers(spec.levers or LEVERS)
+    house = spec.traffic == HOUSE
+    found = recorded() if house else _read(spec)
+    context = _base(spec, registry).context_tokens
+    kept = [one for one in found if one.prompt_tokens + one.output_tokens < context]
+    kept = kept[-spec.requests :] if house else kept[: spec.requests]
+    if len(kept) < 2 or kept[-1].at <= kept[0].at:
+        raise TrafficError(
+            f"the traffic {spec.traffic!r} has {len(kept)} requests within the model's context of "
+            f"{context} tokens, expected two or more at different moments; give a longer trace"
+        )
+    first, span = kept[0].at, (kept[-1].at - kept[0].at) / 1e6
+    factor = 1.0 if spec.rate is None else (len(kept) - 1) / span / spec.rate
+    return [replace(one, at=Micros(round((one.at - first) * factor))) for one in kept]
+
+
+def prepare(spec: ServingSearch, arrivals: Sequence[Arrival], machine: Machine) -> Prepared:
+    """Raises CheckpointError or ValueError for what cannot be searched."""
+    registry, threads = machine.registry, len(machine.devices)
+    parent = _base(spec, registry)
+    variants = _variants(registry, parent, spec.variants)
     configurations = grid(
         [one.name for one in variants if (one.folder / MODEL).exists()],
         threads=threads,
-        levers=asked.levers,
+        levers=spec.levers or LEVERS,
         llamacpp=[one.name for one in variants if _for_llamacpp(one)],
-        drafts=asked.drafts,
+        drafts=spec.drafts,
     )
-    price = pool.price.nano_usd_per_device_hour / NANOS_PER_SECOND
     found = candidates(
         configurations,
         arrivals,
         registry=registry,
-        kind=local_kind(home, threads),
+        kind=local_kind(machine.calibrations, threads),
         threads=threads,
-        calibrations=Calibrations(home.calibrations),
-        usd_per_device_hour=price,
+        calibrations=Calibrations(machine.calibrations),
+        usd_per_device_hour=machine.price / NANOS_PER_SECOND,
         infeasible={
             one.name: f"quality: {one.quality.reason}"
             for one in variants
@@ -109,19 +110,24 @@ def prepare(asked: Asked, *, home: Home, pool: Pool) -> Prepared:
     return Prepared(
         search=Search(
             candidates=tuple(found),
-            budget=Budget(effort=asked.effort, dollars=asked.budget),
+            budget=Budget(effort=spec.effort, dollars=spec.budget),
             limits=SloLimits(
-                ttft_p95_s=asked.slo.ttft_p95 / 1e6, tpot_p95_s=asked.slo.tpot_p95 / 1e6
+                ttft_p95_s=spec.slo.ttft_p95 / 1e6, tpot_p95_s=spec.slo.tpot_p95 / 1e6
             ),
         ),
         configurations=tuple(configurations),
-        traffic=tuple(_prompts(asked, arrivals, parent)),
+        traffic=tuple(_prompts(spec, arrivals, parent)),
         loss={
             one.name: one.quality.text.loss_increase.expected if one.quality else 0.0
             for one in variants
         },
-        default=Configuration(checkpoint=name),
+        default=Configuration(checkpoint=spec.base),
     )
+
+
+def _base(spec: ServingSearch, registry: CheckpointRegistry) -> Checkpoint:
+    name = spec.base
+    return registry.ensure_builtin(name) if name in BUILTINS else registry.get(name)
 
 
 def _variants(
@@ -141,39 +147,24 @@ def _for_llamacpp(one: Checkpoint) -> bool:
         return False
 
 
-def _recorded(asked: Asked, home: Home) -> Sequence[Arrival]:
-    """All of the traffic."""
-    if asked.traffic == HOUSE:
-        return recorded_arrivals(home.store())
-    path = Path(asked.traffic).expanduser()
+def _read(spec: ServingSearch) -> Sequence[Arrival]:
+    path = Path(spec.traffic).expanduser()
     if path.is_file():
         return read_trace(path)
-    return parse_traffic(asked.traffic, seed=asked.seed).traffic.sample
+    return parse_traffic(spec.traffic, seed=spec.seed).traffic.sample
 
 
-def _chosen(asked: Asked, found: Sequence[Arrival], context: int) -> list[Arrival]:
-    """The first `requests` that the model's context holds, from moment 0."""
-    kept = [one for one in found if one.prompt_tokens + one.output_tokens < context]
-    kept = kept[: asked.requests]
-    if len(kept) < 2 or kept[-1].at <= kept[0].at:
-        raise TrafficError(
-            f"the traffic {asked.traffic!r} has {len(kept)} requests within the model's context of "
-            f"{context} tokens, expected two or more at different moments; give a longer trace"
-        )
-    first, span = kept[0].at, (kept[-1].at - kept[0].at) / 1e6
-    factor = 1.0 if asked.rate is None else (len(kept) - 1) / span / asked.rate
-    return [replace(one, at=Micros(round((one.at - first) * factor))) for one in kept]
-
-
-def _prompts(asked: Asked, arrivals: Sequence[Arrival], parent: Checkpoint) -> list[Recorded]:
+def _prompts(
+    spec: ServingSearch, arrivals: Sequence[Arrival], parent: Checkpoint
+) -> list[Recorded]:
     tokenizer = load_tokenizer(parent)
     encoder = make_encoder(tokenizer)
     ids: list[int] = []
-    for document in read_documents(asked.text):
+    for document in read_documents(Path(spec.data)):
         for part in encode_documents([document], encoder):
             ids += np.asarray(part).tolist()
         if len(ids) >= LONGEST_TEXT:
             break
     return with_prompts(
-        arrivals, ids, lambda part: str(tokenizer.decode(list(part))), seed=asked.seed
+        arrivals, ids, lambda part: str(tokenizer.decode(list(part))), seed=spec.seed
     )

@@ -1,13 +1,15 @@
 """The search for training levers against a grid of real trials, on one model and one text.
 
     python benchmarks/training_levers.py CORPUS --keep FOLDER [--home FOLDER] [--part grid]
-        [--part auto] [--part target] [--only "adamw-*"]
+        [--part auto] [--part target] [--only "adamw-*"] [--target LOSS --budget CORE_S]
 
 Every grid point is a whole training in this process; its result is kept as JSON under FOLDER and
 not repeated. Then `--auto`'s own search runs with a quarter of the grid's device time, its finish
-included, and its held-out loss is compared with the grid's best. A dollar is CPU time of training
-steps at the price of a core-hour; of the search, all of its CPU time counts. CORPUS can be
-Debian's reference: /usr/share/debian-reference/debian-reference.en.txt.gz.
+included, and its held-out loss is compared with the grid's best. The third part seeks a target
+loss, where the best of the grid has made GAIN of its way, or the one that is given; with --budget
+it needs no whole grid, and `--only adamw-0.001` is the plain spec to compare with. A dollar is CPU
+time of training steps at the price of a core-hour; of the search, all of its CPU time counts.
+CORPUS can be Debian's reference: /usr/share/debian-reference/debian-reference.en.txt.gz.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from meted.domain.units import NanoUSD
 from meted.live.checkpoints import CheckpointRegistry, load_tokenizer
 from meted.live.training.checkpoint import CheckpointFolder
 from meted.live.training.data import Dataset
+from meted.live.training.encoder import make_encoder
 from meted.live.training.errors import TrainingError
 from meted.live.training.house import House, cpu_nanos
 from meted.live.training.loop import Loop
@@ -37,10 +40,10 @@ from meted.live.training.model import load_trainee
 from meted.live.training.optimizers import OPTIMIZERS
 from meted.live.training.search_frame import usual_rates
 from meted.live.training.spec import has_low_bit, spec_from_mapping
-from meted.live.training.trial_log import dollars_of, read_trail
+from meted.live.training.trial_log import Trail, dollars_of, read_trail
 from meted.live.training.trial_table import losers, rows_of
 from meted.live.training.tuning import Search
-from meted.live.training.worker import make_encoder, prepare_data
+from meted.live.training.worker import prepare_data
 from meted.live.wire import Frame
 
 LOOKS = 8
@@ -234,6 +237,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512, help="tokens of a step")
     parser.add_argument("--rows", type=int, default=20, help="training sequences of 256 tokens")
     parser.add_argument("--held-out", type=int, default=12, help="held-out sequences")
+    parser.add_argument("--target", type=float, help="held-out loss that is sought")
+    parser.add_argument("--budget", type=float, help="core-seconds of a search for a target")
     parser.add_argument("--price", type=float, default=0.02, help="dollars per core-hour")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -283,17 +288,41 @@ def main() -> None:
             f"core-seconds, {spent / whole:.0%} of the grid's"
         )
     if "target" in parts:
+        target = arguments.target or target
+        if arguments.budget is not None:
+            budget = NanoUSD(dollars_of(round(arguments.budget * 1e9), price))
         auto = AutoTraining(price=NanoUSD(price), budget=budget, target_loss=target, finish=False)
         loss, spent = run_auto(first, auto, dataset, folder, arguments.keep / "target")
-        trail = read_trail(arguments.keep / "target")
-        reached = [one.reached for one in trail.rungs if one.reached is not None]
-        known = [t for one in results.values() if (t := nanos_to(one.get("curve", []), target))]
-        cheapest = dollars_of(round(min(known)), price) / 1e9
-        found = f"${min(reached) / 1e9:.9f}" if reached else "not reached"
-        print(
-            f"target {target:.4f}: auto {found}, the grid's cheapest ${cheapest:.9f}; the search "
-            f"took {spent / whole:.0%} of the grid's core-seconds"
+        report_target(
+            read_trail(arguments.keep / "target"), results, target, loss=loss, spent=spent
         )
+        print(f"that is {spent / whole:.0%} of the grid's {whole / 1e9:.0f} core-seconds")
+
+
+def report_target(
+    trail: Trail, results: dict[str, dict[str, Any]], target: float, *, loss: float, spent: int
+) -> None:
+    """What the target cost a trial, against what it cost in the grid."""
+    begun = trail.begun
+    assert begun is not None and trail.ended is not None
+    won, plain = trail.last[trail.ended.best], trail.last[next(iter(begun.trials))]
+    nanos = sum(one.nanos for one in trail.last.values())
+    print(f"target {target:.4f}: held-out loss of the chosen {loss:.4f}")
+    for who, one in (("chosen", won), ("plain", plain)):
+        cost = "not met" if one.reached is None else f"${one.reached / 1e9:.9f}"
+        print(f"    {who} {one.trial}: {cost}, trained for {one.nanos / 1e9:.1f} core-s")
+    known = {
+        name: found
+        for name, one in results.items()
+        if (found := nanos_to(one.get("curve", []), target)) is not None
+    }
+    for name in sorted(known, key=lambda one: known[one])[:3]:
+        print(f"    grid's {name}: ${dollars_of(round(known[name]), begun.price) / 1e9:.9f}")
+    print(
+        f"    the search took {spent / 1e9:.0f} core-seconds, {nanos / 1e9:.0f} of them steps, "
+        f"{begun.loading / 1e9:.1f} a loading, {begun.look / 1e9:.1f} reckoned for a look at "
+        f"{begun.rows} rows"
+    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@
 Every grid point is a whole training in this process; its result is kept as JSON under FOLDER and
 not repeated. Then `--auto`'s own search runs with a quarter of the grid's device time, its finish
 included, and its held-out loss is compared with the grid's best. The third part seeks a target
-loss, where the best of the grid has made GAIN of its way, or the one that is given; with --budget
-it needs no whole grid, and `--only adamw-0.001` is the plain spec to compare with. A dollar is CPU
-time of training steps at the price of a core-hour; of the search, all of its CPU time counts.
+loss, where the best of the grid has made GAIN of its way, or the one that is given. With --budget a
+search needs no whole grid, and `--only adamw-0.001` is the plain spec to compare with. A dollar is
+CPU time of training steps at the price of a core-hour; of the search, all of its CPU time counts.
 CORPUS can be Debian's reference: /usr/share/debian-reference/debian-reference.en.txt.gz.
 """
 
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20, help="training sequences of 256 tokens")
     parser.add_argument("--held-out", type=int, default=12, help="held-out sequences")
     parser.add_argument("--target", type=float, help="held-out loss that is sought")
-    parser.add_argument("--budget", type=float, help="core-seconds of a search for a target")
+    parser.add_argument("--budget", type=float, help="core-seconds of a search")
     parser.add_argument("--price", type=float, default=0.02, help="dollars per core-hour")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -278,6 +278,8 @@ def main() -> None:
     whole = sum(one["nanos"] for one in results.values())
     one_job = whole // len(results)
     budget = NanoUSD(dollars_of(round(SHARE * whole) - one_job, price))
+    if arguments.budget is not None:
+        budget = NanoUSD(dollars_of(round(arguments.budget * 1e9), price))
     print(f"the grid took {whole / 1e9:.0f} core-seconds of steps")
     if "auto" in parts:
         auto = AutoTraining(price=NanoUSD(price), budget=budget)
@@ -289,8 +291,6 @@ def main() -> None:
         )
     if "target" in parts:
         target = arguments.target or target
-        if arguments.budget is not None:
-            budget = NanoUSD(dollars_of(round(arguments.budget * 1e9), price))
         auto = AutoTraining(price=NanoUSD(price), budget=budget, target_loss=target, finish=False)
         loss, spent = run_auto(first, auto, dataset, folder, arguments.keep / "target")
         report_target(

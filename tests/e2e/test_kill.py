@@ -43,7 +43,7 @@ def requests_in_the_books(house: RealHouse) -> list[dict[str, Any]]:
 
 def corpus(folder: Path) -> Path:
     path = folder / "corpus.txt"
-    path.write_text("\n\n".join(f"Entry {n}: the river runs past house {n}." for n in range(3000)))
+    path.write_text("\n\n".join(f"Entry {n}: the river runs past house {n}." for n in range(600)))
     return path
 
 

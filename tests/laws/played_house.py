@@ -35,7 +35,7 @@ from meted.live.clock import Clock
 from meted.live.doors import Submission
 from meted.live.host import OnEnd, OnMessage, Urgency, WorkerEnd, WorkerSpec
 from meted.live.house import House, HouseSettings
-from meted.live.jobs import JobTotals
+from meted.live.live_job import JobTotals
 from meted.live.stores import open_store
 from meted.live.wire import (
     Add,

@@ -252,12 +252,16 @@ class RateAnswer(msgspec.Struct):
 
 
 class BillAnswer(msgspec.Struct):
-    """Usage, cost and price; a row has a member for each dimension of `by`, and its sums."""
+    """Usage, cost and price; a row has a member for each dimension of `by`, and its sums.
+
+    uncharged_device_nanos: training since a last checkpoint; charged where its part began.
+    """
 
     by: list[str]
     intervals: int
     started_us: int | None
     ended_us: int | None
+    uncharged_device_nanos: int
     device_nanos: int
     device_seconds: str
     nano_usd: int

@@ -59,9 +59,10 @@ from meted.live.doors import Key
 from meted.live.fronts import front_document
 from meted.live.host import Host, Urgency, Worker, WorkerEnd
 from meted.live.job_start import job_worker_spec
-from meted.live.jobs import Jobs, JobTotals
+from meted.live.jobs import Jobs
 from meted.live.keyring import Keyring
 from meted.live.lever_doors import FrontPoint
+from meted.live.live_job import JobTotals
 from meted.live.metering import Metering, new_session
 from meted.live.opening_prices import opening_prices
 from meted.live.predicting import Predicting

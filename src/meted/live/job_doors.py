@@ -15,7 +15,8 @@ from meted.live.doors import HouseError
 from meted.live.house import House
 from meted.live.job_folder import read_result
 from meted.live.job_specs import check_job_spec
-from meted.live.jobs import JobTotals, job_status_word
+from meted.live.jobs import job_status_word
+from meted.live.live_job import JobTotals
 from meted.live.store import StoreError
 from meted.live.tuning.session import arrivals_of
 from meted.live.tuning.worker import keep_traffic

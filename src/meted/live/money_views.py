@@ -126,6 +126,7 @@ def bill_view(bill: Bill) -> dict[str, Any]:
         "intervals": bill.intervals,
         "started_us": bill.started,
         "ended_us": bill.ended,
+        "uncharged_device_nanos": bill.uncharged,
         **_sums(bill),
         "rows": [{**dict(zip(bill.by, row.key, strict=True)), **_sums(row)} for row in bill.rows],
     }

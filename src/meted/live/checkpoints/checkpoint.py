@@ -1,5 +1,6 @@
 """A checkpoint's description: what `checkpoint.json` in its folder says."""
 
+import filecmp
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,5 +123,15 @@ def describe(checkpoint: Checkpoint) -> Description:
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of a checkpoint's weights as they are served."""
+    return _weights(folder).stat().st_size
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoints are served from the same bytes."""
+    first, second = _weights(one), _weights(other)
+    return first.name == second.name and filecmp.cmp(first, second, shallow=False)
+
+
+def _weights(folder: Path) -> Path:
     gguf = folder / GGUF_MODEL
-    return (gguf if gguf.exists() else (folder / MODEL).with_suffix(".bin")).stat().st_size
+    return gguf if gguf.exists() else (folder / MODEL).with_suffix(".bin")

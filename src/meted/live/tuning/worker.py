@@ -20,6 +20,7 @@ from meted.live.cpu_clock import family_cpu_nanos
 from meted.live.job_folder import RESULT, claim, write_json
 from meted.live.job_specs import check_job_spec
 from meted.live.local_host import LocalHost
+from meted.live.training.errors import TrainingError
 from meted.live.training.house import House, Link, reported
 from meted.live.tuning.documents import document, front_points
 from meted.live.tuning.measuring import Measurer
@@ -67,8 +68,18 @@ def keep_traffic(workdir: Path, arrivals: Sequence[Arrival]) -> None:
         write_json(workdir / TRAFFIC, arrivals)
 
 
+def _kept_traffic(path: Path) -> list[Arrival]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Arrival])
+    except FileNotFoundError:
+        raise TrainingError(
+            f"{path}, where the house noted the requests to answer, is gone; hand the search in "
+            "again under another name"
+        ) from None
+
+
 def _search(spec: ServingSearch, machine: Machine, workdir: Path, house: House) -> None:
-    arrivals = msgspec.json.decode((workdir / TRAFFIC).read_bytes(), type=list[Arrival])
+    arrivals = _kept_traffic(workdir / TRAFFIC)
     prepared = prepare(spec, arrivals, machine)
     evidence = workdir / EVIDENCE
     search = _remembered(prepared.search, evidence)

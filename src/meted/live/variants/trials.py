@@ -12,7 +12,7 @@ from pathlib import Path
 from meted.domain.levers import Lever
 from meted.domain.variant import LineageStep, Transformation
 from meted.live.checkpoints import Checkpoint, CheckpointError, CheckpointRegistry
-from meted.live.checkpoints.checkpoint import weight_bytes
+from meted.live.checkpoints.checkpoint import same_weights, weight_bytes
 from meted.live.checkpoints.quality import Quality
 from meted.live.checkpoints.registry import VARIANT_PREFIX
 from meted.live.variants.judging import Judge
@@ -90,6 +90,12 @@ class Trials:
             with self._registry.workplace() as made:
                 facts = self._maker.make(parent, step, made)
                 made_at = time.monotonic()
+                if same_weights(parent.folder, made):
+                    # A fine-tune is converted to 8 bits already, so that `int8` changes nothing.
+                    raise CheckpointError(
+                        f"its weights are those of {parent.name!r}, byte for byte; nothing would "
+                        "be saved"
+                    )
                 quality = self._judge.judge(made)
                 registered = quality.passed or self._keep
                 trial = Trial(

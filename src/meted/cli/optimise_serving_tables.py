@@ -48,8 +48,8 @@ def warn_if_disturbed(found: Found) -> None:
     if found["disturbed"]:
         click.echo(
             f"{found['disturbed']} of {len(found['evidence'])} measurements were disturbed by "
-            "other work in each of three tries, which makes device time dearer by chance; search "
-            "again when the cores are quiet",
+            "other work, also when they were made again, which makes device time dearer by "
+            "chance; search again when the cores are quiet",
             err=True,
         )
 

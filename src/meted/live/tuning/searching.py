@@ -43,10 +43,14 @@ async def search_serving(
     """
     by_key: Mapping[str, Configuration] = {str(one): one for one in configurations}
     measurer.resume(search.told)
-    disturbed = 0
+    disturbed, restless = 0, False
     while (ask := search.ask()) is not None:
-        measured = await _quietly(measurer, by_key[ask.key], ask.effort, pauses)
-        disturbed += measurer.disturbed
+        # Where waiting for quiet was in vain, the next one is measured once: under steady load more
+        # tries would only cost more.
+        patience = () if restless else pauses
+        measured = await _quietly(measurer, by_key[ask.key], ask.effort, patience)
+        restless = measurer.disturbed
+        disturbed += restless
         search = search.tell(measured)
         watch(ask, measured, search)
     answer = search.answer()

@@ -1,6 +1,5 @@
 """A search as a job of the running house: handed in, followed, and its result brought back."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -36,21 +35,26 @@ def search_in_house(
         if as_json:
             print_json(followed)
         raise SystemExit(FAILED)
-    return connect(home).get("jobs", spec.name)["result"]
+    return followed["result"]
 
 
-def free_name(stem: str, taken: Iterable[str]) -> str:
-    """The first of `stem-1`, `stem-2`, ... that no job has. A name has at most 64 characters."""
-    number, known = 1, set(taken)
-    while f"{stem[:56]}-{number}" in known:
-        number += 1
-    return f"{stem[:56]}-{number}"
+def is_for_a_house(home: Home, *, detach: bool) -> bool:
+    """Whether a house runs that takes the search. Raises UsageError for --detach without one."""
+    runs = home.running() is not None
+    if detach and not runs:
+        raise click.UsageError("--detach hands a job to a house, and none runs; see `meted up`")
+    return runs
 
 
 def job_name(home: Home, given: str | None, stem: str) -> str:
-    """The job's name: the user's, or a free one; without a house any does."""
+    """The job's name: the user's, or the first of `stem-1`, `stem-2`, ... that no job has. Without
+    a house any does. A name has at most 64 characters."""
     if given is not None:
         return given
-    if home.running() is None:
-        return free_name(stem, ())
-    return free_name(stem, (one["name"] for one in connect(home).get("jobs")))
+    known: set[str] = set()
+    if home.running() is not None:
+        known = {one["name"] for one in connect(home).get("jobs")}
+    number = 1
+    while f"{stem[:56]}-{number}" in known:
+        number += 1
+    return f"{stem[:56]}-{number}"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from meted.cli.common import FAILED, common_options, examples, print_json
-from meted.cli.optimise_jobs import job_name, search_in_house
+from meted.cli.optimise_jobs import is_for_a_house, job_name, search_in_house
 from meted.cli.optimise_tables import print_trials
 from meted.cli.optimise_watch import watching
 from meted.domain.levers import ALL, FORMS, parse_lever
@@ -115,11 +115,9 @@ def model(
     runs, this is a job of its own on what serving leaves over, metered and paid for; else it runs
     here and now. Exits with 1 if none could be made.
     """
-    in_house = home.running() is not None
+    in_house = is_for_a_house(home, detach=detach)
     if in_house and threads is not None:
         raise click.UsageError("--threads is for a search without a house; its policy allots cores")
-    if detach and not in_house:
-        raise click.UsageError("--detach hands a job to a house, and none runs; see `meted up`")
     spec = VariantSearch(
         name=JobName(job_name(home, name, f"{checkpoint}-variants")),
         base=checkpoint,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from meted.cli.common import FAILED, common_options, examples, print_json
-from meted.cli.optimise_jobs import job_name, search_in_house
+from meted.cli.optimise_jobs import is_for_a_house, job_name, search_in_house
 from meted.cli.optimise_serving_tables import print_found, warn_if_disturbed, yaml_of
 from meted.cli.optimise_serving_watch import measuring
 from meted.domain.deployment import DEFAULT_SLO, SLO
@@ -87,9 +87,7 @@ def serving(
     now. A measurement that other work disturbed is made again. Exits with 1 if nothing keeps the
     SLO.
     """
-    in_house = home.running() is not None
-    if detach and not in_house:
-        raise click.UsageError("--detach hands a job to a house, and none runs; see `meted up`")
+    in_house = is_for_a_house(home, detach=detach)
     if detach and (out or plot):
         raise click.UsageError(
             "--out and --plot need the answer, which --detach does not wait for; "

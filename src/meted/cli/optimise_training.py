@@ -12,6 +12,7 @@ from meted.cli.amounts import Dollars
 from meted.cli.auto_options import Lasting, Levers, auto_of
 from meted.cli.client import connect
 from meted.cli.common import FAILED, common_options, examples, print_json
+from meted.cli.optimise_jobs import job_name
 from meted.cli.render import dollars, number, print_table
 from meted.cli.train import checked, spec_of
 from meted.cli.watch import watch_job
@@ -84,7 +85,7 @@ def training(
     """
     house = connect(home)
     given = {key: value for key, value in options.items() if value is not None}
-    name = name or _free_name(checkpoint, [one["name"] for one in house.get("jobs")])
+    name = job_name(home, name, f"{checkpoint}-levers")
     auto = auto_of(
         house,
         budget=budget_usd,
@@ -183,10 +184,3 @@ def _cells(row: Row) -> tuple[object, ...]:
         None if row.to_target_nano_usd is None else dollars(row.to_target_nano_usd),
         row.stopped,
     )
-
-
-def _free_name(checkpoint: str, taken: list[str]) -> str:
-    number = 1
-    while f"{checkpoint[:50]}-levers-{number}" in taken:
-        number += 1
-    return f"{checkpoint[:50]}-levers-{number}"

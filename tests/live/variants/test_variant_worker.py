@@ -1,6 +1,7 @@
 """A search of variants as a job: levers that are done stay done; it stops and waits as told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,5 @@ def test_what_is_wrong_reaches_the_user_as_a_sentence(
     small = tmp_path / "small.txt"
     small.write_text("Too little.")
     link = RecordingLink()
-    from dataclasses import replace
-
     assert run(replace(spec, data=str(small)), smollm2, link, tmp_path / "job") == 1
     assert "documents" in link.of(Failed)[0].message

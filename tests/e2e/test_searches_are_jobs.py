@@ -32,23 +32,22 @@ def wait(house: RealHouse, name: str, status: str) -> dict[str, Any]:
     return job(house, name)
 
 
-def measured_replicas() -> set[int]:
-    """Replicas that a search has started: their parent is a job's process, or has gone."""
-    found: set[int] = set()
-    for process in psutil.process_iter(["cmdline", "pid"]):
-        words = process.info["cmdline"] or []
-        if "meted.live.replica_worker" in words:
-            parent = process.parent()
-            if parent is None or not any(word == "up" for word in parent.cmdline()):
-                found.add(process.info["pid"])
-    return found
+def family(house: RealHouse) -> list[psutil.Process]:
+    """All processes of a house."""
+    assert house.process is not None
+    return psutil.Process(house.process.pid).children(recursive=True)
+
+
+def measures(house: RealHouse) -> bool:
+    """Whether the search's process has started a replica of its own that lives."""
+    assert house.process is not None
+    return len(family(house)) > len(psutil.Process(house.process.pid).children())
 
 
 def test_a_search_of_serving_survives_the_house_and_is_paid_by_its_tenant(
     own_house: RealHouse, text: Path
 ) -> None:
     house = own_house.start()
-    before = measured_replicas()
     house.meted(
         *("optimise", "serving", MODEL, "--data", str(text), "--name", "cheaper", "--detach"),
         *("--traffic", "rate=4,input=60,output=8", "--requests", "8", "--effort", "1.5"),
@@ -61,9 +60,12 @@ def test_a_search_of_serving_survives_the_house_and_is_paid_by_its_tenant(
         model=MODEL, messages=[{"role": "user", "content": "Say yes."}], max_tokens=4
     )
     assert answer.choices[0].message.content, "the house serves meanwhile"
+    house.wait_until("a replica is being measured", lambda: measures(house))
     kept = json.loads((house.home / "jobs" / "cheaper" / "evidence.json").read_text())
+    children = family(house)
     house.kill()
-    house.wait_until("its replicas have gone with it", lambda: measured_replicas() <= before)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, "its replicas, and those of the search, have gone with it"
     house.start()
     ended = wait(house, "cheaper", "done")
     found = ended["result"]
